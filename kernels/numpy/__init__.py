@@ -1,0 +1,14 @@
+"""The reference kernels: NumPy, written to be read and checked by hand."""
+
+from minicnn.kernels.numpy import (
+    conv_im2col,
+    conv_naive,
+    conv_taps,
+    conv_toeplitz,
+    dropout,
+    norm,
+    philox,
+    pool,
+)
+
+__all__ = ["conv_im2col", "conv_naive", "conv_taps", "conv_toeplitz", "dropout", "norm", "philox", "pool"]

@@ -1,0 +1,89 @@
+"""minicnn: a convolutional-network engine written from scratch, to be read and to be used.
+
+>>> import minicnn as mc
+>>> x = mc.tensor([1.0, 2.0, 3.0], requires_grad=True)
+>>> (x * x).sum().backward()
+>>> x.grad
+array([2., 4., 6.], dtype=float32)
+
+The rooms, from the ground up; each imports only from those before it:
+
+    backend     which device and which family of kernels
+    kernels     arrays in, arrays out: convolution, pooling, normalisation
+    autograd    Variable, Function and the walk backwards through the graph
+    functional  one class per operation, forward above backward
+    tensor      Tensor: a Variable with operators
+    nn, optim   layers, initialisers, optimisers, schedules
+    models      the networks, as tables
+    data, train, gradcheck, cli
+"""
+
+from pathlib import Path
+
+# In a checkout, kernels/ and models/ stand beside this package rather than in it (an installed
+# minicnn holds all three), so there the repository's root is searched for subpackages as well.
+if not (Path(__file__).parent / "kernels").is_dir():
+    __path__.append(str(Path(__file__).parent.parent))
+
+from minicnn import functional, models, nn, optim, random  # noqa: E402
+from minicnn.autograd import Function, enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
+from minicnn.backend import use  # noqa: E402
+from minicnn.functional import (  # noqa: E402
+    cat,
+    clip,
+    concat,
+    exp,
+    log,
+    matmul,
+    maximum,
+    minimum,
+    pad,
+    split,
+    sqrt,
+    stack,
+    where,
+)
+from minicnn.gradcheck import gradcheck  # noqa: E402
+from minicnn.kernels import trace  # noqa: E402
+from minicnn.random import manual_seed  # noqa: E402
+from minicnn.tensor import Tensor, arange, from_numpy, ones, rand, randn, tensor, zeros  # noqa: E402
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Function",
+    "Tensor",
+    "arange",
+    "cat",
+    "clip",
+    "concat",
+    "enable_grad",
+    "exp",
+    "from_numpy",
+    "functional",
+    "gradcheck",
+    "is_grad_enabled",
+    "log",
+    "manual_seed",
+    "matmul",
+    "maximum",
+    "minimum",
+    "models",
+    "nn",
+    "no_grad",
+    "ones",
+    "optim",
+    "pad",
+    "rand",
+    "randn",
+    "random",
+    "set_grad_enabled",
+    "split",
+    "sqrt",
+    "stack",
+    "tensor",
+    "trace",
+    "use",
+    "where",
+    "zeros",
+]

@@ -1,0 +1,40 @@
+"""Data: reading it, splitting it, handing it out in batches.
+
+>>> from minicnn import data
+>>> digits = data.load("digits")
+>>> loader = data.DataLoader(digits.train, batch_size=64, shuffle=True, seed=0)
+>>> x, y = next(loader.epoch(0))
+>>> x.shape, x.dtype, y.shape, y.dtype
+((64, 1, 28, 28), dtype('float32'), (64,), dtype('int64'))
+
+    idx        the file format of MNIST
+    download   a file from the first mirror that has the right one
+    mnist      where MNIST is, and reading it
+    digits     the small data set in the package
+    sampling   stratified splits, one-hot labels
+    dataset    Split and Dataset, scaling and normalisation
+    catalogue  data sets by name
+    loader     batches, shuffled by (seed, epoch)
+"""
+
+from minicnn.data.catalogue import NAMES, load
+from minicnn.data.dataset import Dataset, Split
+from minicnn.data.download import DownloadError
+from minicnn.data.idx import DataError, read_idx, write_idx
+from minicnn.data.loader import DataLoader, batches
+from minicnn.data.sampling import one_hot, stratified_split
+
+__all__ = [
+    "NAMES",
+    "DataError",
+    "DataLoader",
+    "Dataset",
+    "DownloadError",
+    "Split",
+    "batches",
+    "load",
+    "one_hot",
+    "read_idx",
+    "stratified_split",
+    "write_idx",
+]

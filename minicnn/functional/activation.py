@@ -1,0 +1,179 @@
+"""Activations: the bend between linear layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicnn.autograd import Array, Function, as_variable
+
+
+class ReLU(Function):
+    """y = max(x, 0);  gx = gy where x > 0, else 0 (Nair & Hinton 2010)."""
+
+    def forward(self, x: Array) -> Array:
+        y = np.maximum(x, 0)
+        self.save(y)
+        return y
+
+    def backward(self, gy: Array) -> Array:
+        (y,) = self.saved
+        return gy * (y > 0)
+
+
+class LeakyReLU(Function):
+    """y = x where x > 0, else slope · x;  gx = gy, or slope · gy (Maas, Hannun, Ng 2013)."""
+
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return np.where(x > 0, x, x * x.dtype.type(self.slope))
+
+    def backward(self, gy: Array) -> Array:
+        (x,) = self.saved
+        return np.where(x > 0, gy, gy * gy.dtype.type(self.slope))
+
+
+class Tanh(Function):
+    """y = tanh x;  gx = gy · (1 − y²)."""
+
+    def forward(self, x: Array) -> Array:
+        y = np.tanh(x)
+        self.save(y)
+        return y
+
+    def backward(self, gy: Array) -> Array:
+        (y,) = self.saved
+        return gy * (1 - y * y)
+
+
+class Sigmoid(Function):
+    """y = 1 / (1 + e⁻ˣ);  gx = gy · y (1 − y)."""
+
+    def forward(self, x: Array) -> Array:
+        y = logistic(x)
+        self.save(y)
+        return y
+
+    def backward(self, gy: Array) -> Array:
+        (y,) = self.saved
+        return gy * y * (1 - y)
+
+
+class SiLU(Function):
+    """y = x · σ(x), with the logistic σ;  gx = gy · (σ + x σ (1 − σ)) (Elfwing et al. 2017; "swish")."""
+
+    def forward(self, x: Array) -> Array:
+        s = logistic(x)
+        self.save(x, s)
+        return x * s
+
+    def backward(self, gy: Array) -> Array:
+        x, s = self.saved
+        return gy * (s + x * s * (1 - s))
+
+
+class Softmax(Function):
+    """y_i = e^x_i / Σ_j e^x_j along an axis;  gx = y · (gy − Σ gy · y)."""
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: Array) -> Array:
+        y = np.exp(x - x.max(axis=self.axis, keepdims=True))  # the shift cancels, and nothing overflows
+        y /= y.sum(axis=self.axis, keepdims=True)
+        self.save(y)
+        return y
+
+    def backward(self, gy: Array) -> Array:
+        (y,) = self.saved
+        return y * (gy - (gy * y).sum(axis=self.axis, keepdims=True))
+
+
+class LogSoftmax(Function):
+    """y_i = x_i − ln Σ_j e^x_j along an axis;  gx = gy − e^y · Σ gy."""
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: Array) -> Array:
+        y = log_softmax_array(x, self.axis)
+        self.save(y)
+        return y
+
+    def backward(self, gy: Array) -> Array:
+        (y,) = self.saved
+        return gy - np.exp(y) * gy.sum(axis=self.axis, keepdims=True)
+
+
+def logistic(x: Array) -> Array:
+    """1 / (1 + e⁻ˣ) = (1 + tanh(x/2)) / 2, which overflows nowhere."""
+    half = x.dtype.type(0.5)
+    return half * (1 + np.tanh(half * x))
+
+
+def log_softmax_array(x: Array, axis: int) -> Array:
+    """x − max − ln Σ e^(x − max): the maximum cancels, and keeps e^x from overflowing."""
+    y = x - x.max(axis=axis, keepdims=True)
+    y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
+    return y
+
+
+def relu(x: Any) -> Any:
+    """max(x, 0), element by element. At 0 the gradient is 0.
+
+    >>> import minicnn as mc
+    >>> mc.functional.relu(mc.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+    return ReLU()(x)
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+    """x where x > 0, else negative_slope · x.
+
+    >>> import minicnn as mc
+    >>> mc.functional.leaky_relu(mc.tensor([-1.0, 2.0]), 0.1)
+    tensor([-0.1,  2. ])
+    """
+    return LeakyReLU(negative_slope)(x)
+
+
+def tanh(x: Any) -> Any:
+    """(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ), element by element."""
+    return Tanh()(x)
+
+
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + e⁻ˣ), element by element."""
+    return Sigmoid()(x)
+
+
+def silu(x: Any) -> Any:
+    """x / (1 + e⁻ˣ), element by element; also called swish."""
+    return SiLU()(x)
+
+
+def softmax(x: Any, dim: int = -1) -> Any:
+    """e^x_i / Σ_j e^x_j along ``dim``: numbers > 0 that add up to 1.
+
+    >>> import minicnn as mc
+    >>> mc.functional.softmax(mc.tensor([0.0, 0.0]))
+    tensor([0.5, 0.5])
+    """
+    return Softmax(_axis("softmax", x, dim))(x)
+
+
+def log_softmax(x: Any, dim: int = -1) -> Any:
+    """The logarithm of the softmax along ``dim``, computed without forming the softmax."""
+    return LogSoftmax(_axis("log_softmax", x, dim))(x)
+
+
+def _axis(name: str, x: Any, dim: int) -> int:
+    ndim = as_variable(x).ndim
+    if not -ndim <= dim < ndim:
+        raise ValueError(f"{name}: dim {dim} is out of range for {ndim} axes")
+    return dim

@@ -1,0 +1,62 @@
+"""Checks of arguments that several operations share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minicnn.autograd import Variable
+from minicnn.kernels import Window
+
+Pair = tuple[int, int]
+
+
+def pair(name: str, argument: str, value: Any, least: int) -> Pair:
+    """One whole number for both directions, or one for rows and one for columns; each ≥ least."""
+    both = (value, value) if isinstance(value, int | np.integer) else value
+    if (
+        not isinstance(both, Sequence)
+        or isinstance(both, str)
+        or len(both) != 2
+        or not all(isinstance(size, int | np.integer) and not isinstance(size, bool) for size in both)
+        or min(both) < least
+    ):
+        raise ValueError(f"{name}: {argument} must be a whole number ≥ {least} or two of them, got {value!r}")
+    return int(both[0]), int(both[1])
+
+
+def same_dtype(name: str, **variables: Variable | None) -> None:
+    """Raise TypeError unless all are of one floating dtype."""
+    first = None
+    for argument, variable in variables.items():
+        if variable is None:
+            continue
+        dtype = variable._data.dtype
+        if dtype.kind != "f":
+            raise TypeError(f"{name}: {argument} is {dtype}; expected floating-point data")
+        if first is None:
+            first = argument, dtype
+        elif dtype != first[1]:
+            raise TypeError(f"{name}: {argument} is {dtype}, but {first[0]} is {first[1]}")
+
+
+def images(name: str, x: Variable) -> None:
+    """Raise unless x is a batch of images, (N, C, H, W)."""
+    if x.ndim != 4:
+        raise ValueError(f"{name}: x must be images (N, C, H, W), got shape {x.shape}")
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name}: x is {x.dtype}; expected floating-point data")
+
+
+def fits(name: str, x: Variable, window: Window) -> None:
+    """Raise ValueError if the window is larger than the padded image."""
+    H, W = x.shape[2:]
+    (top, bottom), (left, right) = window.padding
+    extent = window.extent
+    if extent[0] > H + top + bottom or extent[1] > W + left + right:
+        raise ValueError(
+            f"{name}: the window covers {extent[0]}×{extent[1]} pixels, but the padded image has only "
+            f"{H + top + bottom}×{W + left + right} (x has shape {x.shape}, padding {window.padding})"
+        )

@@ -1,0 +1,52 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minicnn.autograd import Array, Function, as_variable
+from minicnn.functional.check import same_dtype
+
+
+class Linear(Function):
+    """y = x wᵀ + b;  gx = gy w, gw = gyᵀ x, gb = Σ gy."""
+
+    def forward(self, x: Array, w: Array, b: Array | None) -> Array:
+        self.save(x, w)
+        y = x @ w.T
+        if b is not None:
+            y += b
+        return y
+
+    def backward(self, gy: Array) -> tuple[Array | None, Array | None, Array | None]:
+        x, w = self.saved
+        rows = gy.reshape(-1, gy.shape[-1])
+        return (
+            gy @ w if self.needs[0] else None,
+            rows.T @ x.reshape(-1, x.shape[-1]) if self.needs[1] else None,
+            rows.sum(axis=0) if self.needs[2] else None,
+        )
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    """y = x wᵀ + b.
+
+    Shapes:
+        x (…, in), weight (out, in), bias (out,) or None -> (…, out)
+
+    Raises:
+        ValueError: the sizes do not fit together.
+        TypeError: the dtypes differ.
+
+    >>> import minicnn as mc
+    >>> mc.functional.linear(mc.ones(8, 120), mc.ones(84, 120), mc.zeros(84)).shape
+    (8, 84)
+    """
+    x, w = as_variable(x), as_variable(weight)
+    b = None if bias is None else as_variable(bias)
+    if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[-1]:
+        raise ValueError(f"linear: x of shape {x.shape} does not fit weight (out, in) = {w.shape}")
+    if b is not None and b.shape != w.shape[:1]:
+        raise ValueError(f"linear: bias has shape {b.shape}, expected {w.shape[:1]}")
+    same_dtype("linear", x=x, weight=w, bias=b)
+    return Linear()(x, w, b)

@@ -1,0 +1,281 @@
+"""Losses: one number that says how wrong the outputs are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicnn.autograd import Array, Function, Variable, as_variable
+from minicnn.functional.activation import log_softmax_array, logistic
+from minicnn.functional.arithmetic import div, operands
+from minicnn.functional.check import same_dtype
+from minicnn.functional.reduction import mean, sum
+from minicnn.functional.shape import reshape
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class CrossEntropy(Function):
+    """L_n = −Σ_c q[n, c] · ln p[n, c], with p = softmax(x) and weighted target probabilities q (N, C, P).
+
+    gx = gy · (p · Σ_c q − q): where q adds up to 1 the famous p − q.
+    """
+
+    def __init__(self, q: Array) -> None:
+        self.q = q
+
+    def forward(self, x: Array) -> Array:
+        log_p = log_softmax_array(x, 1)
+        self.save(log_p)
+        return -(self.q * log_p).sum(axis=1)
+
+    def backward(self, gy: Array) -> Array:
+        (log_p,) = self.saved
+        gx = np.exp(log_p) * self.q.sum(axis=1, keepdims=True)
+        gx -= self.q
+        gx *= gy[:, None]
+        return gx
+
+
+class PickedLoss(Function):
+    """L_n = −weight_n · x[n, target_n]: the negative log-likelihood of log-probabilities x (N, C, P)."""
+
+    def __init__(self, target: Array, weight: Array) -> None:
+        self.target, self.weight = target, weight
+
+    def forward(self, x: Array) -> Array:
+        self.shape = x.shape
+        return -np.take_along_axis(x, self.target[:, None], 1)[:, 0] * self.weight
+
+    def backward(self, gy: Array) -> Array:
+        gx = np.zeros(self.shape, gy.dtype)
+        np.put_along_axis(gx, self.target[:, None], -(gy * self.weight)[:, None], 1)
+        return gx
+
+
+class BinaryCrossEntropy(Function):
+    """L = −t ln p − (1 − t) ln(1 − p);  gp = gy · (p − t) / (p (1 − p)). Logarithms stop at −100."""
+
+    def forward(self, p: Array, t: Array) -> Array:
+        self.save(p, t)
+        with np.errstate(divide="ignore"):
+            log_p, log_q = np.maximum(np.log(p), -100), np.maximum(np.log1p(-p), -100)
+        return -(t * log_p + (1 - t) * log_q)
+
+    def backward(self, gy: Array) -> tuple[Array, Array | None]:
+        p, t = self.saved
+        gp = gy * (p - t) / np.maximum(p * (1 - p), 1e-12)
+        if not self.needs[1]:
+            return gp, None
+        with np.errstate(divide="ignore"):
+            return gp, gy * (np.maximum(np.log1p(-p), -100) - np.maximum(np.log(p), -100))
+
+
+class BinaryCrossEntropyWithLogits(Function):
+    """L = max(x, 0) − x·t + ln(1 + e^−|x|), which is BCE of σ(x) and overflows nowhere;  gx = gy · (σ(x) − t)."""
+
+    def forward(self, x: Array, t: Array) -> Array:
+        self.save(x, t)
+        return np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
+
+    def backward(self, gy: Array) -> tuple[Array, Array]:
+        x, t = self.saved
+        return gy * (logistic(x) - t), -gy * x
+
+
+class SquaredError(Function):
+    """L = (x − t)²;  gx = 2 gy (x − t), gt = −gx."""
+
+    def forward(self, x: Array, t: Array) -> Array:
+        d = x - t
+        self.save(d)
+        return d * d
+
+    def backward(self, gy: Array) -> tuple[Array, Array]:
+        (d,) = self.saved
+        gx = 2 * gy * d
+        return gx, -gx
+
+
+def cross_entropy(
+    x: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """The cross-entropy between target classes and softmax(x).
+
+        L_n = −Σ_c q[n, c] · weight[c] · ln softmax(x[n])[c]
+
+    where q is 1 for the target class and 0 elsewhere, or the target itself if it holds probabilities;
+    label smoothing makes it (1 − s) · q + s/C.
+
+    Shapes:
+        x (N, C) or (N, C, …), not yet softmaxed; target: whole numbers 0 … C − 1 of shape (N,) or (N, …),
+        or probabilities shaped like x; weight (C,) or None. The result is one number, or for
+        reduction "none" one for each target.
+
+    Args:
+        ignore_index: targets of this value count nothing.
+        reduction: "mean" divides the sum by the sum of the targets' weights (by N where the targets are
+            probabilities), as in PyTorch; "sum"; "none".
+
+    Raises:
+        ValueError: a target out of range (named), shapes that do not fit, an unknown reduction.
+        TypeError: x is not floating-point, or the target neither whole numbers nor x's dtype.
+
+    Source: label smoothing in Szegedy et al. 2015, "Rethinking the Inception architecture", section 7.
+
+    >>> import minicnn as mc
+    >>> mc.functional.cross_entropy(mc.tensor([[2.0, 2.0]]), [0])
+    tensor(0.6931472)
+    """
+    x, t = as_variable(x), as_variable(target)
+    name = "cross_entropy"
+    _check_reduction(name, reduction)
+    same_dtype(name, x=x)
+    if x.ndim < 2:
+        raise ValueError(f"{name}: x must be (N, C) or (N, C, …), got shape {x.shape}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing!r}")
+    N, C = x.shape[:2]
+    class_weight = _class_weight(name, weight, C, x.dtype)
+    if t.shape == x.shape and t.dtype.kind == "f":
+        same_dtype(name, x=x, target=t)
+        q, total = t._data.reshape(N, C, -1), x._data.size // C
+    else:
+        labels, counts = _labels(name, t, x, ignore_index)
+        q = (labels[:, None] == np.arange(C)[:, None]) * counts[:, None].astype(x.dtype)
+        total = (class_weight[labels] * counts).sum()
+    if label_smoothing:
+        q = (1 - label_smoothing) * q + label_smoothing / C * q.sum(axis=1, keepdims=True)
+    losses = CrossEntropy((q * class_weight[:, None]).astype(x.dtype))(_pixels_last(x))
+    return _reduce(losses, reduction, total, (N, *x.shape[2:]))
+
+
+def nll_loss(
+    x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Any:
+    """The negative log-likelihood −weight · x[n, target_n] of log-probabilities x; see :func:`cross_entropy`."""
+    x, t = as_variable(x), as_variable(target)
+    _check_reduction("nll_loss", reduction)
+    same_dtype("nll_loss", x=x)
+    if x.ndim < 2:
+        raise ValueError(f"nll_loss: x must be (N, C) or (N, C, …), got shape {x.shape}")
+    labels, counts = _labels("nll_loss", t, x, ignore_index)
+    weights = (_class_weight("nll_loss", weight, x.shape[1], x.dtype)[labels] * counts).astype(x.dtype)
+    losses = PickedLoss(labels, weights)(_pixels_last(x))
+    return _reduce(losses, reduction, weights.sum(), t.shape)
+
+
+def binary_cross_entropy(x: Any, target: Any, reduction: str = "mean") -> Any:
+    """−t ln x − (1 − t) ln(1 − x), for probabilities x and targets t between 0 and 1 of the same shape.
+
+    As in PyTorch the logarithms stop at −100, so that a certain and wrong x costs 100, not infinity.
+    """
+    x, t = _pair("binary_cross_entropy", x, target, reduction)
+    if x._data.size and not (x._data.min() >= 0 and x._data.max() <= 1):
+        raise ValueError(
+            f"binary_cross_entropy: x must lie between 0 and 1, got {x._data.min()} … {x._data.max()}; "
+            "for numbers before the sigmoid there is binary_cross_entropy_with_logits"
+        )
+    return _reduce(BinaryCrossEntropy()(x, t), reduction)
+
+
+def binary_cross_entropy_with_logits(x: Any, target: Any, reduction: str = "mean") -> Any:
+    """:func:`binary_cross_entropy` of sigmoid(x), computed without overflow.
+
+    >>> import minicnn as mc
+    >>> mc.functional.binary_cross_entropy_with_logits(mc.tensor([0.0]), mc.tensor([1.0]))
+    tensor(0.6931472)
+    """
+    x, t = _pair("binary_cross_entropy_with_logits", x, target, reduction)
+    return _reduce(BinaryCrossEntropyWithLogits()(x, t), reduction)
+
+
+def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Any:
+    """The squared error (x − t)², averaged over all entries.
+
+    >>> import minicnn as mc
+    >>> mc.functional.mse_loss(mc.tensor([1.0, 3.0]), mc.tensor([1.0, 1.0]))
+    tensor(2.)
+    """
+    x, t = _pair("mse_loss", x, target, reduction)
+    return _reduce(SquaredError()(x, t), reduction)
+
+
+def one_hot(labels: Any, num_classes: int, dtype: Any = np.float32) -> Any:
+    """Whole numbers 0 … num_classes − 1 of shape (…) as rows (…, num_classes) with a single 1.
+
+    >>> import minicnn as mc
+    >>> mc.functional.one_hot([2, 0], 3)
+    tensor([[0., 0., 1.],
+            [1., 0., 0.]])
+    """
+    labels = as_variable(labels)
+    _check_range("one_hot", labels._data, num_classes)
+    return as_variable(np.eye(num_classes, dtype=dtype)[labels._data])
+
+
+def _pixels_last(x: Variable) -> Variable:
+    """(N, C, …) as (N, C, P)."""
+    return reshape(x, *x.shape[:2], -1)
+
+
+def _labels(name: str, t: Variable, x: Variable, ignore_index: int) -> tuple[Array, Array]:
+    """Labels (N, P), 0 where ignored, and which of them count."""
+    expected = (x.shape[0], *x.shape[2:])
+    if t.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name}: target is {t.dtype} of shape {t.shape}; expected whole numbers of shape {expected}"
+            + (f" or probabilities of shape {x.shape}" if name == "cross_entropy" else "")
+        )
+    if t.shape != expected:
+        raise ValueError(f"{name}: target has shape {t.shape}, expected {expected} for x of shape {x.shape}")
+    labels = t._data.reshape(x.shape[0], -1)
+    counts = labels != ignore_index
+    _check_range(name, labels[counts], x.shape[1])
+    return np.where(counts, labels, 0), counts
+
+
+def _check_range(name: str, labels: Array, classes: int) -> None:
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name}: labels are {labels.dtype}; expected whole numbers")
+    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise ValueError(f"{name}: label {wrong} is out of range for {classes} classes (0 … {classes - 1})")
+
+
+def _class_weight(name: str, weight: Any, C: int, dtype: np.dtype) -> Array:
+    if weight is None:
+        return np.ones(C, dtype)
+    array = as_variable(weight)._data
+    if array.shape != (C,):
+        raise ValueError(f"{name}: weight has shape {array.shape}, expected ({C},)")
+    return array.astype(dtype)
+
+
+def _pair(name: str, x: Any, target: Any, reduction: str) -> tuple[Variable, Variable]:
+    _check_reduction(name, reduction)
+    x, t = operands(name, x, target)
+    same_dtype(name, x=x, target=t)
+    if x.shape != t.shape:
+        raise ValueError(f"{name}: x has shape {x.shape}, but target has {t.shape}")
+    return x, t
+
+
+def _check_reduction(name: str, reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{name}: reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+
+
+def _reduce(losses: Variable, reduction: str, total: Any = None, shape: tuple[int, ...] | None = None) -> Any:
+    """One number, or the losses in their shape; ``total`` is what a mean divides by."""
+    if reduction == "none":
+        return losses if shape is None else reshape(losses, *shape)
+    if reduction == "sum":
+        return sum(losses)
+    return mean(losses) if total is None else div(sum(losses), float(total))

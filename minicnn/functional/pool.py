@@ -1,0 +1,243 @@
+"""Pooling: each window of each channel becomes one number, its maximum or its mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minicnn import kernels
+from minicnn.autograd import Array, Function, Variable, as_variable
+from minicnn.functional.check import fits, images, pair
+from minicnn.functional.reduction import mean
+from minicnn.kernels import Window
+
+
+class MaxPool2d(Function):
+    """y = the maximum of each window;  gy goes to the pixel that won."""
+
+    def __init__(self, OH: int, OW: int, window: Window) -> None:
+        self.OH, self.OW, self.window = OH, OW, window
+
+    def forward(self, x: Array) -> Array:
+        self.x_shape = x.shape
+        y, winner = kernels.run("max_pool2d.forward", x, self.OH, self.OW, self.window)
+        self.save(winner)
+        return y
+
+    def backward(self, gy: Array) -> Array:
+        (winner,) = self.saved
+        return kernels.run("max_pool2d.backward", gy, winner, self.x_shape, self.window)
+
+
+class AvgPool2d(Function):
+    """y = the sum of each window / its divisor;  each of the window's pixels receives gy / divisor."""
+
+    def __init__(self, divisor: Array, window: Window) -> None:
+        self.divisor, self.window = divisor, window
+
+    def forward(self, x: Array) -> Array:
+        self.x_shape = x.shape
+        return kernels.run("avg_pool2d.forward", x, self.divisor, self.window)
+
+    def backward(self, gy: Array) -> Array:
+        return kernels.run("avg_pool2d.backward", gy, self.divisor, self.x_shape, self.window)
+
+
+class AdaptiveAvgPool2d(Function):
+    """The mean of bin (oh, ow): rows ⌊oh·H/OH⌋ up to ⌈(oh+1)·H/OH⌉, and columns likewise.
+
+    The mean of each bin is a product with a matrix of weights along each axis: y = R x Cᵀ, where R[oh]
+    holds 1/rows on the bin's rows. So gx = Rᵀ gy C.
+    """
+
+    def __init__(self, OH: int, OW: int) -> None:
+        self.OH, self.OW = OH, OW
+
+    def forward(self, x: Array) -> Array:
+        self.rows = bin_means(x.shape[2], self.OH, x.dtype)
+        self.columns = bin_means(x.shape[3], self.OW, x.dtype)
+        return self.rows @ x @ self.columns.T
+
+    def backward(self, gy: Array) -> Array:
+        return self.rows.T @ gy @ self.columns
+
+
+class AdaptiveMaxPool2d(Function):
+    """The maximum of each bin of AdaptiveAvgPool2d;  gy goes to the pixel that won."""
+
+    def __init__(self, OH: int, OW: int) -> None:
+        self.OH, self.OW = OH, OW
+
+    def forward(self, x: Array) -> Array:
+        N, C, H, W = x.shape
+        y = np.empty((N, C, self.OH, self.OW), x.dtype)
+        winner = np.empty(y.shape, np.intp)  # as a position h·W + w in the image
+        for oh, (top, bottom) in enumerate(bins(H, self.OH)):
+            for ow, (left, right) in enumerate(bins(W, self.OW)):
+                pixels = x[:, :, top:bottom, left:right].reshape(N, C, -1)
+                best = pixels.argmax(axis=2)
+                y[:, :, oh, ow] = np.take_along_axis(pixels, best[..., None], 2)[..., 0]
+                row, column = np.divmod(best, right - left)
+                winner[:, :, oh, ow] = (top + row) * W + left + column
+        self.x_shape = x.shape
+        self.save(winner)
+        return y
+
+    def backward(self, gy: Array) -> Array:
+        (winner,) = self.saved
+        N, C, H, W = self.x_shape
+        gx = np.zeros((N, C, H * W), gy.dtype)
+        for position in np.ndindex(self.OH, self.OW):  # bins may overlap: one at a time, so that they add up
+            at = winner[:, :, position[0], position[1], None]
+            so_far = np.take_along_axis(gx, at, 2)
+            np.put_along_axis(gx, at, so_far + gy[:, :, position[0], position[1], None], 2)
+        return gx.reshape(self.x_shape)
+
+
+def bins(size: int, count: int) -> list[tuple[int, int]]:
+    """First and last + 1 of each of ``count`` bins over ``size`` pixels; neighbours may overlap by one.
+
+    >>> bins(5, 3)
+    [(0, 2), (1, 4), (3, 5)]
+    """
+    return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+
+
+def bin_means(size: int, count: int, dtype: np.dtype) -> Array:
+    """A matrix (count, size) whose product with pixels is the mean of each bin."""
+    matrix = np.zeros((count, size), dtype)
+    for i, (start, end) in enumerate(bins(size, count)):
+        matrix[i, start:end] = 1 / (end - start)
+    return matrix
+
+
+def max_pool2d(
+    x: Any,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """The maximum of each window.
+
+    Shapes:
+        (N, C, H, W) -> (N, C, OH, OW), with OH = ⌊(H + 2·padding − d·(KH − 1) − 1) / stride⌋ + 1, or ⌈…⌉
+        in ceil mode, where the last window may reach past the image but must start on it.
+
+    Args:
+        kernel_size: the window, in pixels; one number or (rows, columns).
+        stride: the step between windows; the window's own size where None. Smaller: they overlap.
+        padding: −∞ around the image, at most half a window; never a maximum.
+
+    Where several pixels are equal the first in reading order wins, and receives the gradient.
+
+    Raises:
+        ValueError: x is no batch of images, or a window larger than the padded image.
+
+    >>> import minicnn as mc
+    >>> x = mc.tensor([[[[1.0, 2.0, 5.0], [3.0, 4.0, 0.0]]]])
+    >>> mc.functional.max_pool2d(x, 2)
+    tensor([[[[4.]]]])
+    >>> mc.functional.max_pool2d(x, 2, ceil_mode=True)
+    tensor([[[[4., 5.]]]])
+    """
+    x = as_variable(x)
+    window, (OH, OW) = _window("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    return MaxPool2d(OH, OW, window)(x)
+
+
+def avg_pool2d(
+    x: Any,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """The mean of each window.
+
+    Shapes and arguments as for :func:`max_pool2d`; padding is zeros, and ``count_include_pad`` says
+    whether they count as entries of the mean. What ceil mode adds beyond the padding never counts.
+
+    >>> import minicnn as mc
+    >>> x = mc.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> mc.functional.avg_pool2d(x, 2)
+    tensor([[[[2.5]]]])
+    """
+    x = as_variable(x)
+    window, shape = _window("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
+    rows, columns = (
+        _entries(x.shape[axis + 2], shape[axis], window, axis, count_include_pad) for axis in (0, 1)
+    )
+    return AvgPool2d(np.outer(rows, columns).astype(x.dtype), window)(x)
+
+
+def adaptive_avg_pool2d(x: Any, output_size: int | Sequence[int | None] | None) -> Any:
+    """The mean over bins that divide the image into ``output_size`` rows and columns, as evenly as can be.
+
+    Output size 1 is global average pooling (Lin, Chen, Yan 2013, section 3.2). None keeps a size.
+
+    >>> import minicnn as mc
+    >>> mc.functional.adaptive_avg_pool2d(mc.ones(2, 512, 7, 7), 1).shape
+    (2, 512, 1, 1)
+    """
+    x = as_variable(x)
+    OH, OW = _adaptive("adaptive_avg_pool2d", x, output_size)
+    if (OH, OW) == (1, 1):
+        return mean(x, dim=(2, 3), keepdim=True)
+    return AdaptiveAvgPool2d(OH, OW)(x)
+
+
+def adaptive_max_pool2d(x: Any, output_size: int | Sequence[int | None] | None) -> Any:
+    """The maximum over the bins of :func:`adaptive_avg_pool2d`."""
+    x = as_variable(x)
+    return AdaptiveMaxPool2d(*_adaptive("adaptive_max_pool2d", x, output_size))(x)
+
+
+def _window(
+    name: str, x: Variable, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Window, tuple[int, int]]:
+    """The checked window, and the rows and columns of the output."""
+    images(name, x)
+    kernel = pair(name, "kernel_size", kernel_size, 1)
+    stride = kernel if stride is None else pair(name, "stride", stride, 1)
+    ph, pw = pair(name, "padding", padding, 0)
+    if ph > kernel[0] // 2 or pw > kernel[1] // 2:
+        raise ValueError(f"{name}: padding {(ph, pw)} is more than half of the window {kernel}")
+    window = Window(kernel, stride, ((ph, ph), (pw, pw)), pair(name, "dilation", dilation, 1))
+    fits(name, x, window)
+    floor = window.output_size(*x.shape[2:])
+    if not ceil_mode:
+        return window, floor
+    sizes = []
+    for axis, p in ((0, ph), (1, pw)):
+        size, extent, step = x.shape[axis + 2], window.extent[axis], stride[axis]
+        windows = -(-(size + 2 * p - extent) // step) + 1
+        if (windows - 1) * step >= size + p:  # this window would start past the image
+            windows -= 1
+        sizes.append(windows)
+    return window, (sizes[0], sizes[1])
+
+
+def _entries(size: int, windows: int, window: Window, axis: int, count_include_pad: bool) -> Array:
+    """How many entries the mean of each window has along one axis."""
+    padding = window.padding[axis][0]
+    start = np.arange(windows) * window.stride[axis] - padding
+    end = np.minimum(start + window.kernel[axis], size + padding)
+    if count_include_pad:
+        return end - start
+    return np.minimum(end, size) - np.maximum(start, 0)
+
+
+def _adaptive(name: str, x: Variable, output_size: Any) -> tuple[int, int]:
+    images(name, x)
+    both = output_size if isinstance(output_size, Sequence) else (output_size, output_size)
+    if len(both) != 2:
+        raise ValueError(f"{name}: output_size must be one size or two, got {output_size!r}")
+    sizes = [x.shape[axis + 2] if size is None else size for axis, size in enumerate(both)]
+    if not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
+        raise ValueError(f"{name}: output_size must be whole numbers ≥ 1, or None, got {output_size!r}")
+    return int(sizes[0]), int(sizes[1])

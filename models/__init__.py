@@ -1,0 +1,14 @@
+"""The networks: one file per family, each network a table of tuples or a page of plain layers.
+
+>>> import minicnn as mc
+>>> mc.models.create("lenet5", num_classes=26).output.weight.shape
+(26, 84)
+>>> mc.models.info("lenet5").input_shape
+(1, 28, 28)
+"""
+
+from minicnn.models import course, lenet  # noqa: F401  (importing a family registers its networks)
+from minicnn.models.registry import ModelInfo, create, info, register
+from minicnn.models.registry import names as list
+
+__all__ = ["ModelInfo", "create", "info", "list", "register"]
