@@ -25,10 +25,10 @@ from pathlib import Path
 if not (Path(__file__).parent / "kernels").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
-from minicnn import functional, models, nn, optim, random  # noqa: E402
-from minicnn.autograd import Function, enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
-from minicnn.backend import use  # noqa: E402
-from minicnn.functional import (  # noqa: E402
+from minicnn import functional, models, nn, optim, random
+from minicnn.autograd import Function, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minicnn.backend import use
+from minicnn.functional import (
     cat,
     clip,
     concat,
@@ -43,10 +43,10 @@ from minicnn.functional import (  # noqa: E402
     stack,
     where,
 )
-from minicnn.gradcheck import gradcheck  # noqa: E402
-from minicnn.kernels import trace  # noqa: E402
-from minicnn.random import manual_seed  # noqa: E402
-from minicnn.tensor import Tensor, arange, from_numpy, ones, rand, randn, tensor, zeros  # noqa: E402
+from minicnn.gradcheck import gradcheck
+from minicnn.kernels import trace
+from minicnn.random import manual_seed
+from minicnn.tensor import Tensor, arange, from_numpy, ones, rand, randn, tensor, zeros
 
 __version__ = "0.1.0"
 

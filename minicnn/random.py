@@ -91,7 +91,7 @@ class Generator:
         y = low + (high - low) · u, with u = (24 bits) · 2**-24 for float32, one word a number, and
         u = (53 bits) · 2**-53 for float64, two words a number. `high` itself is never returned.
 
-        Errors: ValueError if low > high or either is not finite, or for a dtype other than float32 and
+        Errors: ValueError if low > high or either is not finite in dtype, or for a dtype other than float32 and
         float64.
 
         >>> y = Generator(0).uniform((2, 3), low=-1.0, high=1.0)
@@ -99,7 +99,8 @@ class Generator:
         ((2, 3), 'float32', True)
         """
         dtype = _float_dtype("uniform", dtype)
-        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        limit = np.finfo(dtype).max / 2  # so that high - low is finite too
+        if not -limit <= low <= high <= limit:
             raise ValueError(f"uniform: low is {low} and high is {high}, but finite low <= high is expected")
         low, high = dtype.type(low), dtype.type(high)
         below_high = np.nextafter(high, low)  # rounding the sum can reach high itself

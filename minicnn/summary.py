@@ -106,7 +106,7 @@ class Summary:
         from rich.console import Console
 
         text = io.StringIO()
-        console = Console(file=text, width=110, color_system=None, force_terminal=False)
+        console = Console(file=text, width=200, color_system=None, force_terminal=False)
         console.print(self.table())
         lines = [line.rstrip() for line in text.getvalue().splitlines()]
         lines += [
@@ -118,7 +118,9 @@ class Summary:
         return "\n".join(line for line in lines if line)
 
 
-def summarize(model: nn.Module, input_shape: tuple[int, ...], batch_size: int = 1) -> Summary:
+def summarize(
+    model: nn.Module, input_shape: tuple[int, ...], batch_size: int = 1, name: str | None = None
+) -> Summary:
     """Count what each layer of a network holds and does, by running it once on one image of zeros.
 
     The pass runs in evaluation mode without a graph; afterwards every module is in the mode it was in, also
@@ -145,6 +147,7 @@ def summarize(model: nn.Module, input_shape: tuple[int, ...], batch_size: int = 
 
     Shapes: ``input_shape`` is that of one image, without the batch: (C, H, W), or (features,). Everything is
     measured on one image and multiplied by ``batch_size``, so a batch of any size can be asked about.
+    ``name`` heads the table in place of the name of the network's class.
 
     Raises TypeError when ``model`` is not a module, ValueError for sizes that are not positive integers, and
     whatever the network raises for an image of that shape.
@@ -171,7 +174,7 @@ def summarize(model: nn.Module, input_shape: tuple[int, ...], batch_size: int = 
     rows = tuple(recorder.rows)
     buffers = [b.data for b in model.buffers()]
     return Summary(
-        model=type(model).__name__,
+        model=name or type(model).__name__,
         input_shape=(batch_size, *sizes),
         rows=rows,
         parameters=sum(row.parameters for row in rows),
@@ -285,7 +288,7 @@ def _evaluation(model: nn.Module) -> Iterator[None]:
 
 
 def _is_positive_int(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value > 0)
 
 
 def _listed(shape: tuple[int, ...] | None) -> list[int] | None:

@@ -76,9 +76,9 @@ class LeNet5(nn.Module):
 
 @register(input_shape=(1, 28, 28))
 def lenet5(num_classes: int = 10, in_channels: int = 1) -> LeNet5:
-    """LeNet-5 in its modern form: tanh, average pooling, three dense layers.
+    """LeNet-5 in its modern form, with tanh and average pooling: 61,706 parameters.
 
-    61,706 parameters and 416,520 multiply-accumulates per image with the default options.
+    416,520 multiply-accumulates for each image.
 
     Source: LeCun, Bottou, Bengio and Haffner 1998, section II.B, figure 2; see the module's docstring for
     what differs.

@@ -63,7 +63,7 @@ def register(*, input_shape: tuple[int, int, int], name: str | None = None) -> C
             if option.default is option.empty or option.kind is option.POSITIONAL_ONLY:
                 raise TypeError(f"register: {key}'s option {option.name!r} must be named and have a default")
             options[option.name] = option.default
-        _entries[key] = (build, ModelInfo(key, tuple(input_shape), doc.splitlines()[0], options))
+        _entries[key] = (build, ModelInfo(key, input_shape, doc.splitlines()[0], options))
         return build
 
     return enter

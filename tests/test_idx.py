@@ -278,6 +278,8 @@ def test_labels_out_of_range(tmp_path: Path) -> None:
     paths = pair(tmp_path, np.zeros((3, 28, 28), np.uint8), np.array([1, 10, 200], np.uint8))
     with pytest.raises(DataError, match=r"labels\.gz: label 10 at position 1, labels are 0\.\.9"):
         read_pair(*paths)
+    with pytest.raises(DataError, match=r"label 200 at position 2, labels are 0\.\.199"):
+        read_pair(*paths, classes=200)
     assert read_pair(*paths, classes=201)[1].tolist() == [1, 10, 200]
 
 

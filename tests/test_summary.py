@@ -41,6 +41,7 @@ def test_lenet5_figures() -> None:
     assert (report.parameters, report.trainable, report.not_trainable) == (61_706, 61_706, 0)
     assert report.macs == 416_520
     assert report.buffers == 0
+    assert report.model == "LeNet5"
     assert [row.output_shape for row in report.rows if row.name in ("c1", "s2", "c3", "s4", "flatten")] == [
         (1, 6, 28, 28),
         (1, 6, 14, 14),
@@ -100,10 +101,11 @@ def test_the_course_transfer_example() -> None:
     assert (report.parameters, report.trainable) == (265_802, 202)
 
 
-def test_dropout_counts_in_training_alone() -> None:
-    report = summarize(nn.Sequential(nn.Tanh(), nn.Dropout(0.5)), (10,))
-    assert [row.activation_bytes for row in report.rows] == [40, 40]
-    assert report.inference_bytes == 80
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.Dropout2d(0.5)])
+def test_dropout_counts_in_training_alone(layer: nn.Module) -> None:
+    report = summarize(layer, (10, 1, 1))
+    assert report.training_bytes == 40
+    assert report.inference_bytes == 40  # the input, which it passes on as it is
 
 
 def test_branches_reuse_and_idle_layers() -> None:
@@ -178,8 +180,8 @@ def test_the_model_is_left_as_it_was(size: int) -> None:
 
 
 def test_text() -> None:
-    lines = str(summarize(lenet5(), (1, 28, 28))).splitlines()
-    assert lines[0].strip() == "LeNet5, input 1 × 1 × 28 × 28"
+    lines = str(summarize(lenet5(), (1, 28, 28), name="lenet5")).splitlines()
+    assert lines[0].strip() == "lenet5, input 1 × 1 × 28 × 28"
     (c3,) = (line.split() for line in lines if line.split()[0] == "c3")
     assert c3 == ["c3", "Conv2d", "1", "×", "16", "×", "10", "×", "10", "2,416", "240,000", "6.4", "kB"]
     assert any(line.split()[:3] == ["total", "61,706", "416,520"] for line in lines)

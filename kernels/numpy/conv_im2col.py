@@ -99,15 +99,15 @@ def grad_weight(gy, x, w_shape, g: Window):
 @chooser("conv2d.grad_input", "numpy")
 def auto(_, w, __, g: Window):
     """What "auto" means, for either call (x, w, b, g) or (gy, w, x_shape, g)."""
-    return choose(w.shape)
+    return choose(w.shape, g)
 
 
 @chooser("conv2d.grad_weight", "numpy")
 def auto_weight(gy, x, w_shape, g: Window):
     """What "auto" means for the gradient to the weights."""
-    return choose(w_shape)
+    return choose(w_shape, g)
 
 
-def choose(w_shape):
-    """im2col, unless each filter has one channel: a matrix of one row gains nothing from GEMM."""
-    return "taps" if w_shape[1] == 1 and w_shape[0] > 1 and w_shape[2:] != (1, 1) else "im2col"
+def choose(w_shape, g: Window):
+    """im2col, but for depthwise filters taps: matrices of one row and one column gain nothing from GEMM."""
+    return "taps" if w_shape[0] == g.groups > 1 and w_shape[1] == 1 else "im2col"

@@ -98,7 +98,7 @@ def _check_channels(x: Variable, w: Variable, b: Variable | None, groups: int) -
     C, OC = x.shape[1], w.shape[0]
     if not isinstance(groups, int) or groups < 1 or OC % groups:
         raise ValueError(f"conv2d: groups must divide the {OC} output channels, got {groups!r}")
-    if C != w.shape[1] * groups:
+    if w.shape[1] * groups != C:
         of_groups = f" in each of {groups} groups" if groups > 1 else ""
         raise ValueError(
             f"conv2d: x has {C} channels (shape {x.shape}), but weight expects {w.shape[1]}{of_groups} "

@@ -61,7 +61,8 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     >>> nn.init.constant_(tensor([0.0, 2.0]), 0.5).data
     array([0.5, 0.5], dtype=float32)
     """
-    return _fill("constant_", tensor, val)
+    _check_tensor("constant_", tensor)
+    return _fill(tensor, val)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
@@ -74,8 +75,9 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     >>> bool(-1 <= w.data.min() < w.data.max() < 1)
     True
     """
+    _check_tensor("uniform_", tensor)
     draw = (generator or random.default_generator).uniform
-    return _fill("uniform_", tensor, draw(tensor.shape, a, b, tensor.dtype))
+    return _fill(tensor, draw(tensor.shape, a, b, tensor.dtype))
 
 
 def normal_(
@@ -90,8 +92,9 @@ def normal_(
     >>> bool(0.009 < w.data.std() < 0.011)
     True
     """
+    _check_tensor("normal_", tensor)
     draw = (generator or random.default_generator).normal
-    return _fill("normal_", tensor, draw(tensor.shape, mean, std, tensor.dtype))
+    return _fill(tensor, draw(tensor.shape, mean, std, tensor.dtype))
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
@@ -163,8 +166,11 @@ def kaiming_normal_(
 
     >>> import numpy as np
     >>> from minicnn import nn
-    >>> w = nn.init.kaiming_normal_(nn.Parameter(np.empty((64, 32, 3, 3))), mode="fan_out",
-    nonlinearity="relu") >>> bool(abs(w.data.std() / (2 / (64 * 9)) ** 0.5 - 1) < 0.03) True
+    >>> w = nn.Parameter(np.empty((64, 32, 3, 3)))
+    >>> nn.init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu").shape
+    (64, 32, 3, 3)
+    >>> bool(abs(w.data.std() / (2 / (64 * 9)) ** 0.5 - 1) < 0.03)
+    True
     """
     return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity), generator)
 
@@ -206,6 +212,7 @@ _calculate_fan_in_and_fan_out = calculate_fan_in_and_fan_out  # PyTorch's name
 
 
 def _fans(function: str, tensor: Tensor) -> tuple[int, int]:
+    _check_tensor(function, tensor)
     if len(tensor.shape) < 2:
         raise ValueError(
             f"{function}: tensor has shape {tensor.shape}, but 2 or more dimensions are expected"
@@ -228,9 +235,12 @@ def _kaiming_std(function: str, tensor: Tensor, a: float, mode: str, nonlinearit
     return calculate_gain(nonlinearity, a) / sqrt(fan_in if mode == "fan_in" else fan_out)
 
 
-def _fill(function: str, tensor: Tensor, values: float | np.ndarray) -> Tensor:
+def _check_tensor(function: str, tensor: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{function}: tensor is {type(tensor).__name__}, but a Tensor is expected")
+
+
+def _fill(tensor: Tensor, values: float | np.ndarray) -> Tensor:
     tensor.data[...] = values
     tensor.mark_changed()
     return tensor

@@ -278,7 +278,7 @@ class Module:
     def to(self, target: Any) -> Self:
         """Move to a device or a floating dtype, in place; whole-number buffers keep theirs."""
         for _, tensor in self._named_state():
-            if tensor.dtype.kind == "f" or isinstance(target, str) and target.startswith(("cpu", "cuda")):
+            if tensor.dtype.kind == "f" or (isinstance(target, str) and target.startswith(("cpu", "cuda"))):
                 tensor.data = Tensor(tensor._data).to(target)._data
                 tensor.grad = None
         return self

@@ -175,12 +175,10 @@ class NAdam(Optimizer):
     >>> import numpy as np
     >>> from minicnn import nn, optim
     >>> w = nn.Parameter(np.array([1.0, 2.0]))
-    >>> optimizer = optim.NAdam([w], lr=0.1)
-    >>> for _ in range(10):
-    ...     w.grad = 2 * w.data
-    ...     optimizer.step()
-    >>> bool((abs(w.data) < [0.2, 1.2]).all())
-    True
+    >>> w.grad = np.array([1e-3, -1e3])
+    >>> optim.NAdam([w], lr=0.1).step()
+    >>> w.data.round(3)
+    array([0.894, 2.106])
     """
 
     ranges: ClassVar = {**Adam.ranges, "momentum_decay": (0.0, inf)}

@@ -115,10 +115,12 @@ class LambdaLR(LRScheduler):
     ...     return 1e-5
     >>> optimizer = optim.SGD([nn.Parameter(np.zeros(3))], lr=1.0)
     >>> scheduler = optim.lr_scheduler.LambdaLR(optimizer, lenet5)
-    >>> for epoch in range(14):
-    ...     print(optimizer.param_groups[0]["lr"], end=" ")
+    >>> rates = []
+    >>> for epoch in range(13):
+    ...     rates += scheduler.get_last_lr()
     ...     scheduler.step()
-    0.0005 0.0005 0.0002 0.0002 0.0002 0.0001 0.0001 0.0001 5e-05 5e-05 5e-05 5e-05 1e-05 1e-05
+    >>> rates
+    [0.0005, 0.0005, 0.0002, 0.0002, 0.0002, 0.0001, 0.0001, 0.0001, 5e-05, 5e-05, 5e-05, 5e-05, 1e-05]
     """
 
     def __init__(
@@ -184,10 +186,12 @@ class MultiStepLR(LRScheduler):
     >>> from minicnn import nn, optim
     >>> optimizer = optim.SGD([nn.Parameter(np.zeros(3))], lr=0.5)
     >>> scheduler = optim.lr_scheduler.MultiStepLR(optimizer, milestones=[2, 3], gamma=0.5)
+    >>> rates = []
     >>> for epoch in range(4):
-    ...     print(optimizer.param_groups[0]["lr"], end=" ")
+    ...     rates += scheduler.get_last_lr()
     ...     scheduler.step()
-    0.5 0.5 0.25 0.125
+    >>> rates
+    [0.5, 0.5, 0.25, 0.125]
     """
 
     saved = (*LRScheduler.saved, "milestones", "gamma")
@@ -244,10 +248,12 @@ class CosineAnnealingLR(LRScheduler):
     >>> from minicnn import nn, optim
     >>> optimizer = optim.SGD([nn.Parameter(np.zeros(3))], lr=1.0)
     >>> scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    >>> rates = []
     >>> for epoch in range(5):
-    ...     print(f"{optimizer.param_groups[0]['lr']:.3f}", end=" ")
+    ...     rates += scheduler.get_last_lr()
     ...     scheduler.step()
-    1.000 0.854 0.500 0.146 0.000
+    >>> [f"{lr:.3f}" for lr in rates]
+    ['1.000', '0.854', '0.500', '0.146', '0.000']
     """
 
     saved = (*LRScheduler.saved, "T_max", "eta_min")
@@ -286,10 +292,12 @@ class ReduceLROnPlateau(LRScheduler):
     >>> from minicnn import nn, optim
     >>> optimizer = optim.SGD([nn.Parameter(np.zeros(3))], lr=0.1)
     >>> scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=1)
+    >>> rates = []
     >>> for loss in (1.0, 0.5, 0.5, 0.6):
     ...     scheduler.step(loss)
-    ...     print(round(scheduler.get_last_lr()[0], 9), end=" ")
-    0.1 0.1 0.1 0.01
+    ...     rates += scheduler.get_last_lr()
+    >>> [f"{lr:.3f}" for lr in rates]
+    ['0.100', '0.100', '0.100', '0.010']
     """
 
     saved = (

@@ -23,7 +23,7 @@ State = dict[str, Any]
 
 # A parameter is updated in pieces of this many numbers. The five to seven arrays that an update passes over
 # several times then lie in the cache, and the scratch is small and never allocated anew.
-PIECE = 1 << 14
+PIECE = 1 << 16
 
 
 class Optimizer:
