@@ -263,7 +263,7 @@ class Function:
 
 
 # Arrays up to this many entries are also compared by value: no counter sees x.data[0] = 5, but this
-# does, at the sizes at which people try such things. (It costs 0.3 µs for an array, within noise.)
+# does, at the sizes at which people try such things. A copy and a comparison take 0.7 µs at most.
 COMPARED_BY_VALUE = 1024
 
 

@@ -91,15 +91,15 @@ class Generator:
         y = low + (high - low) · u, with u = (24 bits) · 2**-24 for float32, one word a number, and
         u = (53 bits) · 2**-53 for float64, two words a number. `high` itself is never returned.
 
-        Errors: ValueError if low > high or either is not finite in dtype, or for a dtype other than float32 and
-        float64.
+        Errors: ValueError if low > high or either is not finite in dtype, or for a dtype other than float32
+        and float64.
 
         >>> y = Generator(0).uniform((2, 3), low=-1.0, high=1.0)
         >>> y.shape, y.dtype.name, bool((abs(y) <= 1).all())
         ((2, 3), 'float32', True)
         """
         dtype = _float_dtype("uniform", dtype)
-        limit = np.finfo(dtype).max / 2  # so that high - low is finite too
+        limit = float(np.finfo(dtype).max) / 2  # so that high - low is finite too
         if not -limit <= low <= high <= limit:
             raise ValueError(f"uniform: low is {low} and high is {high}, but finite low <= high is expected")
         low, high = dtype.type(low), dtype.type(high)
@@ -171,7 +171,7 @@ class Generator:
             if isinstance(value, bool) or not isinstance(value, int | np.integer):
                 raise TypeError(f"integers: {name} is {value!r}, but an int is expected")
         low, high = int(low), int(high)
-        if not -(2**63) <= low < high <= 2**63:
+        if not -(2**63) <= low < high < 2**63:
             raise ValueError(
                 f"integers: low is {low} and high is {high}, but low < high within int64 is expected"
             )

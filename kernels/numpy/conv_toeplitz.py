@@ -44,11 +44,11 @@ def toeplitz(w, H, W, g: Window):
 def forward(x, w, b, g: Window):
     """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW)."""
     N, _, H, W = x.shape
-    y = [
+    groups = [
         group_x.reshape(N, -1) @ toeplitz(group_w, H, W, g).T
         for group_x, group_w in zip(np.split(x, g.groups, axis=1), np.split(w, g.groups), strict=True)
     ]
-    y = np.concatenate(y, axis=1).reshape(N, w.shape[0], *g.output_size(H, W))
+    y = np.concatenate(groups, axis=1).reshape(N, w.shape[0], *g.output_size(H, W))
     return y if b is None else y + b[:, None, None]
 
 
@@ -56,11 +56,11 @@ def forward(x, w, b, g: Window):
 def grad_input(gy, w, x_shape, g: Window):
     """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
     N, _, H, W = x_shape
-    gx = [
+    groups = [
         group_gy.reshape(N, -1) @ toeplitz(group_w, H, W, g)
         for group_gy, group_w in zip(np.split(gy, g.groups, axis=1), np.split(w, g.groups), strict=True)
     ]
-    return np.concatenate(gx, axis=1).reshape(x_shape)
+    return np.concatenate(groups, axis=1).reshape(x_shape)
 
 
 @kernel("conv2d.grad_weight", "numpy", "toeplitz")

@@ -31,10 +31,10 @@ def operands(name: str, a: Any, b: Any) -> tuple[Variable, Variable]:
     dtype. Two floating dtypes never mix: a float64 slipped into a float32 network would double the
     work in silence.
     """
-    a_typed, b_typed = hasattr(a, "dtype"), hasattr(b, "dtype")
+    a_typed, b_typed = _has_dtype(a), _has_dtype(b)
     if not (a_typed and b_typed):
-        a_dtype = a.dtype if a_typed else (b.dtype if b_typed else None)
-        a, b = _as_operand(name, a, a_dtype), _as_operand(name, b, a_dtype)
+        dtype = a.dtype if a_typed else (b.dtype if b_typed else None)
+        a, b = _as_operand(name, a, dtype), _as_operand(name, b, dtype)
     a, b = as_variable(a), as_variable(b)
     if a._data.dtype != b._data.dtype:
         a, b = _one_dtype(name, a, b)
@@ -46,8 +46,13 @@ def operands(name: str, a: Any, b: Any) -> tuple[Variable, Variable]:
     return a, b
 
 
+def _has_dtype(value: Any) -> bool:
+    """Whether a value insists on its dtype: tensors and arrays do, numbers do not, NumPy's included."""
+    return hasattr(value, "dtype") and not isinstance(value, np.generic)
+
+
 def _as_operand(name: str, value: Any, dtype: np.dtype | None) -> Any:
-    if hasattr(value, "dtype"):
+    if _has_dtype(value):
         return value
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":

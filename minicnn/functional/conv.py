@@ -86,7 +86,7 @@ def conv2d(
         raise ValueError(f"conv2d: weight must be filters (OC, C/groups, KH, KW), got shape {w.shape}")
     _check_channels(x, w, b, groups)
     same_dtype("conv2d", x=x, weight=w, bias=b)
-    kernel = w.shape[2:]
+    kernel = w.shape[2], w.shape[3]
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
     padding = resolve_padding("conv2d", padding, x.shape[2:], kernel, stride, dilation)
     window = Window(kernel, stride, padding, dilation, groups)

@@ -260,7 +260,7 @@ class _Dropout(Module):
 
 
 class Dropout(_Dropout):
-    """In training, zero entries with probability p and scale the rest by 1/(1 − p); see functional.dropout."""
+    """In training, zero entries with probability p and scale the rest by 1/(1 − p)."""
 
     def forward(self, x: Any) -> Any:
         return F.dropout(x, self.p, self.training, self.generator)

@@ -299,7 +299,9 @@ class Module:
         return self
 
     def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> HookHandle:
-        """Call ``hook(module, inputs, output)`` after each forward; what it returns, unless None, is the output.
+        """Call ``hook(module, inputs, output)`` after each forward.
+
+        What the hook returns, unless None, takes the output's place.
 
         >>> import minicnn as mc
         >>> from minicnn import nn
