@@ -105,7 +105,7 @@ def test_the_generator_is_used_and_else_the_default_one():
 
 
 def test_a_filled_tensor_counts_as_changed():
-    w = nn.Parameter(np.ones(3))
+    w = nn.Parameter(np.ones(5000))  # too long to be compared by value
     y = (w * w).sum()
     init.zeros_(w)
     with pytest.raises(RuntimeError, match="changed"):

@@ -162,7 +162,7 @@ def test_two_schedules_multiply_as_in_pytorch():
 
 
 def test_plateau_by_hand():
-    """patience 1: the second epoch in a row without a new best reduces; a cooldown of 1 leaves one uncounted."""
+    """Patience 1: the second epoch in a row without a new best reduces; a cooldown of 1 skips one."""
     scheduler = lr_scheduler.ReduceLROnPlateau(make_optimizer([1.0]), factor=0.5, patience=1, cooldown=1)
     rates = trajectory(scheduler, 8, [4.0, 4.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0])
     assert rates == [[1.0], [1.0], [1.0], [1.0], [1.0], [0.5], [0.5], [0.5], [0.25]]

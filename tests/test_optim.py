@@ -324,6 +324,19 @@ def test_it_minimises(name):
     np.testing.assert_allclose(w.data, true, atol=0.05)
 
 
+def test_centered_rmsprop_survives_a_constant_gradient():
+    """There v - m² vanishes, and in float32 rounding takes it below zero, where PyTorch gives NaN."""
+    w = nn.Parameter(np.ones(100, np.float32))
+    optimizer = optim.RMSprop([w], lr=1e-3, alpha=0.5, centered=True)
+    g = np.linspace(0.1, 7.3, 100).astype(np.float32)
+    for _ in range(60):
+        w.grad = g
+        optimizer.step()
+    v, m = optimizer.state[w]["square_avg"], optimizer.state[w]["grad_avg"]
+    assert (v - m * m).min() < 0
+    assert np.isfinite(w.data).all()
+
+
 def test_momentum_that_is_switched_on_later_finds_its_buffer():
     w = nn.Parameter(np.zeros(1))
     optimizer = optim.SGD([w], lr=1.0)

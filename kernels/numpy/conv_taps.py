@@ -16,21 +16,22 @@ from minicnn.kernels.registry import kernel
 
 
 def by_group(array, groups):
-    """(N, C, …) -> (N, groups, C/groups, the rest in one)."""
-    N, C = array.shape[:2]
-    return array.reshape(N, groups, C // groups, -1)
+    """(N, C, H, W) -> (N, groups, C/groups, H·W)."""
+    N, C, H, W = array.shape
+    return array.reshape(N, groups, C // groups, H * W)
 
 
 @kernel("conv2d.forward", "numpy", "taps")
 def forward(x, w, b, g: Window):
     """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW)."""
+    N, OC = x.shape[0], w.shape[0]
     OH, OW = g.output_size(*x.shape[2:])
     x = pad(x, g.padding)
     w = w.reshape(g.groups, -1, *w.shape[1:])  # (groups, OC/groups, C/groups, KH, KW)
-    y = np.zeros((x.shape[0], g.groups, w.shape[1], OH * OW), x.dtype)
+    y = np.zeros((N, g.groups, OC // g.groups, OH * OW), x.dtype)
     for i, j, (rows, cols) in g.taps(OH, OW):
         y += per_channel_or_matmul(w[..., i, j], by_group(x[:, :, rows, cols], g.groups))
-    y = y.reshape(x.shape[0], -1, OH, OW)
+    y = y.reshape(N, OC, OH, OW)
     if b is not None:
         y += b[:, None, None]
     return y

@@ -40,12 +40,18 @@ def toeplitz(w, H, W, g: Window):
     return T.reshape(OC * OH * OW, C * H * W)
 
 
+def flat(images):
+    """(N, C, H, W) -> (N, C·H·W)."""
+    N, C, H, W = images.shape
+    return images.reshape(N, C * H * W)
+
+
 @kernel("conv2d.forward", "numpy", "toeplitz")
 def forward(x, w, b, g: Window):
     """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW)."""
     N, _, H, W = x.shape
     groups = [
-        group_x.reshape(N, -1) @ toeplitz(group_w, H, W, g).T
+        flat(group_x) @ toeplitz(group_w, H, W, g).T
         for group_x, group_w in zip(np.split(x, g.groups, axis=1), np.split(w, g.groups), strict=True)
     ]
     y = np.concatenate(groups, axis=1).reshape(N, w.shape[0], *g.output_size(H, W))
@@ -55,9 +61,9 @@ def forward(x, w, b, g: Window):
 @kernel("conv2d.grad_input", "numpy", "toeplitz")
 def grad_input(gy, w, x_shape, g: Window):
     """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
-    N, _, H, W = x_shape
+    H, W = x_shape[2:]
     groups = [
-        group_gy.reshape(N, -1) @ toeplitz(group_w, H, W, g)
+        flat(group_gy) @ toeplitz(group_w, H, W, g)
         for group_gy, group_w in zip(np.split(gy, g.groups, axis=1), np.split(w, g.groups), strict=True)
     ]
     return np.concatenate(groups, axis=1).reshape(x_shape)
@@ -66,13 +72,13 @@ def grad_input(gy, w, x_shape, g: Window):
 @kernel("conv2d.grad_weight", "numpy", "toeplitz")
 def grad_weight(gy, x, w_shape, g: Window):
     """The gradient of the loss to w, given the gradient gy to y: (OC, C/groups, KH, KW)."""
-    N, _, H, W = x.shape
+    H, W = x.shape[2:]
     OC_per_group, C_per_group = w_shape[0] // g.groups, w_shape[1]
     gw = np.empty((g.groups, OC_per_group, *w_shape[1:]), gy.dtype)
     for group, (group_x, group_gy) in enumerate(
         zip(np.split(x, g.groups, axis=1), np.split(gy, g.groups, axis=1), strict=True)
     ):
-        gT = group_gy.reshape(N, -1).T @ group_x.reshape(N, -1)  # the gradient to every entry of T
+        gT = flat(group_gy).T @ flat(group_x)  # the gradient to every entry of T
         gT = gT.reshape(OC_per_group, -1, C_per_group, H * W)
         for i, j, out, pixel in placements(w_shape, H, W, g):
             gw[group, :, :, i, j] = gT[:, out, :, pixel].sum(axis=0)

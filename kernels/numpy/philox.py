@@ -19,6 +19,7 @@ SC'11, section 3.3.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL_STEPS = (0x9E3779B9, 0xBB67AE85)  # added to the key from round to round: golden ratio and sqrt(3) - 1
@@ -66,7 +67,7 @@ def philox_uint32(seed: int, offset: int, count: int) -> np.ndarray:
     return words.reshape(-1)[skipped : skipped + count]
 
 
-def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
+def philox4x32(counter: npt.ArrayLike, key: tuple[int, int]) -> np.ndarray:
     """Return the blocks of `counter` under `key`: the bare function, for tests and for deriving seeds.
 
     Shapes and dtypes: `counter` is (4,) or (4, n) of unsigned integers below 2**32, least significant word
@@ -78,9 +79,9 @@ def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     state = np.array(counter, np.uint64)
     if state.ndim not in (1, 2) or state.shape[0] != 4:
         raise ValueError(f"philox4x32: counter has shape {state.shape}, but (4,) or (4, n) is expected")
-    lanes = state.reshape(4, -1)
-    p0, p1 = np.empty((2, lanes.shape[1]), np.uint64)
-    _scramble(*lanes, p0, p1, _round_keys(*key))
+    c0, c1, c2, c3 = state.reshape(4, -1)
+    p0, p1 = np.empty((2, c0.size), np.uint64)
+    _scramble(c0, c1, c2, c3, p0, p1, _round_keys(*key))
     return state.astype(np.uint32)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.autograd import Array, Function, as_variable
+from minicnn.autograd import Array, Function
+from minicnn.functional.check import dimension, floating
 
 
 class ReLU(Function):
@@ -129,7 +130,7 @@ def relu(x: Any) -> Any:
     >>> mc.functional.relu(mc.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    return ReLU()(x)
+    return ReLU()(floating("relu", x))
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
@@ -139,22 +140,22 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     >>> mc.functional.leaky_relu(mc.tensor([-1.0, 2.0]), 0.1)
     tensor([-0.1,  2. ])
     """
-    return LeakyReLU(negative_slope)(x)
+    return LeakyReLU(negative_slope)(floating("leaky_relu", x))
 
 
 def tanh(x: Any) -> Any:
     """(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ), element by element."""
-    return Tanh()(x)
+    return Tanh()(floating("tanh", x))
 
 
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e⁻ˣ), element by element."""
-    return Sigmoid()(x)
+    return Sigmoid()(floating("sigmoid", x))
 
 
 def silu(x: Any) -> Any:
     """x / (1 + e⁻ˣ), element by element; also called swish."""
-    return SiLU()(x)
+    return SiLU()(floating("silu", x))
 
 
 def softmax(x: Any, dim: int = -1) -> Any:
@@ -164,16 +165,11 @@ def softmax(x: Any, dim: int = -1) -> Any:
     >>> mc.functional.softmax(mc.tensor([0.0, 0.0]))
     tensor([0.5, 0.5])
     """
-    return Softmax(_axis("softmax", x, dim))(x)
+    x = floating("softmax", x)
+    return Softmax(dimension("softmax", dim, x.ndim))(x)
 
 
 def log_softmax(x: Any, dim: int = -1) -> Any:
     """The logarithm of the softmax along ``dim``, computed without forming the softmax."""
-    return LogSoftmax(_axis("log_softmax", x, dim))(x)
-
-
-def _axis(name: str, x: Any, dim: int) -> int:
-    ndim = as_variable(x).ndim
-    if not -ndim <= dim < ndim:
-        raise ValueError(f"{name}: dim {dim} is out of range for {ndim} axes")
-    return dim
+    x = floating("log_softmax", x)
+    return LogSoftmax(dimension("log_softmax", dim, x.ndim))(x)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.autograd import Array, Function, Variable, as_variable
+from minicnn.functional.check import floating
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
@@ -220,6 +221,19 @@ class Maximum(Function):
         return unbroadcast(gy * share, a.shape), unbroadcast(gy * (1 - share), b.shape)
 
 
+class Minimum(Function):
+    """y = min(a, b);  gy goes to the smaller, half to each where they are equal."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.save(a, b)
+        return np.minimum(a, b)
+
+    def backward(self, gy: Array) -> tuple[Array, Array]:
+        a, b = self.saved
+        share = ((a < b) + 0.5 * (a == b)).astype(gy.dtype)
+        return unbroadcast(gy * share, a.shape), unbroadcast(gy * (1 - share), b.shape)
+
+
 class Clip(Function):
     """y = min(max(x, low), high);  gx = gy where low ≤ x ≤ high, else 0."""
 
@@ -318,9 +332,7 @@ def div(a: Any, b: Any) -> Any:
         TypeError: integers; their quotients are no integers.
     """
     a, b = operands("div", a, b)
-    if a.dtype.kind != "f":
-        raise TypeError(f"div: expected floating-point data, got {a.dtype}; convert with .to('float32')")
-    return Div()(a, b)
+    return Div()(floating("div", a), b)
 
 
 def neg(x: Any) -> Any:
@@ -335,17 +347,17 @@ def pow(a: Any, b: Any) -> Any:
 
 def exp(x: Any) -> Any:
     """eˣ, element by element."""
-    return Exp()(x)
+    return Exp()(floating("exp", x))
 
 
 def log(x: Any) -> Any:
     """The natural logarithm, element by element."""
-    return Log()(x)
+    return Log()(floating("log", x))
 
 
 def sqrt(x: Any) -> Any:
     """√x, element by element."""
-    return Sqrt()(x)
+    return Sqrt()(floating("sqrt", x))
 
 
 def abs(x: Any) -> Any:
@@ -360,7 +372,7 @@ def maximum(a: Any, b: Any) -> Any:
 
 def minimum(a: Any, b: Any) -> Any:
     """The smaller of a and b, element by element; equal entries share the gradient."""
-    return neg(maximum(neg(a), neg(b)))
+    return Minimum()(*operands("minimum", a, b))
 
 
 def clip(x: Any, min: float | None = None, max: float | None = None) -> Any:
@@ -372,7 +384,9 @@ def clip(x: Any, min: float | None = None, max: float | None = None) -> Any:
     """
     if min is None and max is None:
         raise ValueError("clip: at least one of min and max must be given")
-    return Clip(min, max)(x)
+    # As Python numbers: a NumPy scalar would press its own dtype upon x.
+    low, high = (bound.item() if isinstance(bound, np.generic) else bound for bound in (min, max))
+    return Clip(low, high)(x)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:

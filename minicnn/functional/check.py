@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.autograd import Variable
+from minicnn.autograd import Variable, as_variable
 from minicnn.kernels import Window
 
 Pair = tuple[int, int]
@@ -25,6 +25,23 @@ def pair(name: str, argument: str, value: Any, least: int) -> Pair:
     ):
         raise ValueError(f"{name}: {argument} must be a whole number ≥ {least} or two of them, got {value!r}")
     return int(both[0]), int(both[1])
+
+
+def dimension(name: str, dim: Any, ndim: int) -> int:
+    """The number of an axis, counted from 0, where negative numbers count from the end."""
+    if isinstance(dim, bool) or not isinstance(dim, int | np.integer):
+        raise TypeError(f"{name}: dim must be a whole number, got {dim!r}")
+    if not -ndim <= dim < ndim:
+        raise ValueError(f"{name}: dim {dim} is out of range for {ndim} axes")
+    return int(dim) % ndim
+
+
+def floating(name: str, x: Any) -> Variable:
+    """x as a Variable of floating-point data, or TypeError."""
+    x = as_variable(x)
+    if x._data.dtype.kind != "f":
+        raise TypeError(f"{name}: expected floating-point data, got {x.dtype}; convert with .to('float32')")
+    return x
 
 
 def same_dtype(name: str, **variables: Variable | None) -> None:

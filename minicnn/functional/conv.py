@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from minicnn import kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
 from minicnn.functional.check import fits, images, pair, same_dtype
@@ -96,7 +98,7 @@ def conv2d(
 
 def _check_channels(x: Variable, w: Variable, b: Variable | None, groups: int) -> None:
     C, OC = x.shape[1], w.shape[0]
-    if not isinstance(groups, int) or groups < 1 or OC % groups:
+    if not isinstance(groups, int | np.integer) or groups < 1 or OC % groups:
         raise ValueError(f"conv2d: groups must divide the {OC} output channels, got {groups!r}")
     if w.shape[1] * groups != C:
         of_groups = f" in each of {groups} groups" if groups > 1 else ""

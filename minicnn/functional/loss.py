@@ -73,7 +73,10 @@ class BinaryCrossEntropy(Function):
 
 
 class BinaryCrossEntropyWithLogits(Function):
-    """L = max(x, 0) − x·t + ln(1 + e^−|x|), which is BCE of σ(x) and overflows nowhere;  gx = gy · (σ(x) − t)."""
+    """L = max(x, 0) − x·t + ln(1 + e^−|x|);  gx = gy · (σ(x) − t).
+
+    The same number as the binary cross-entropy of σ(x), but no exponential overflows.
+    """
 
     def forward(self, x: Array, t: Array) -> Array:
         self.save(x, t)
@@ -146,12 +149,14 @@ def cross_entropy(
     if t.shape == x.shape and t.dtype.kind == "f":
         same_dtype(name, x=x, target=t)
         q, total = t._data.reshape(N, C, -1), x._data.size // C
+        counted = np.ones((), x.dtype)
     else:
         labels, counts = _labels(name, t, x, ignore_index)
-        q = (labels[:, None] == np.arange(C)[:, None]) * counts[:, None].astype(x.dtype)
+        counted = counts[:, None].astype(x.dtype)
+        q = (labels[:, None] == np.arange(C)[:, None]) * counted
         total = (class_weight[labels] * counts).sum()
     if label_smoothing:
-        q = (1 - label_smoothing) * q + label_smoothing / C * q.sum(axis=1, keepdims=True)
+        q = (1 - label_smoothing) * q + label_smoothing / C * counted
     losses = CrossEntropy((q * class_weight[:, None]).astype(x.dtype))(_pixels_last(x))
     return _reduce(losses, reduction, total, (N, *x.shape[2:]))
 
@@ -159,7 +164,7 @@ def cross_entropy(
 def nll_loss(
     x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Any:
-    """The negative log-likelihood −weight · x[n, target_n] of log-probabilities x; see :func:`cross_entropy`."""
+    """−weight · x[n, target_n], for log-probabilities x; the rest as for :func:`cross_entropy`."""
     x, t = as_variable(x), as_variable(target)
     _check_reduction("nll_loss", reduction)
     same_dtype("nll_loss", x=x)
@@ -260,10 +265,11 @@ def _class_weight(name: str, weight: Any, C: int, dtype: np.dtype) -> Array:
 
 def _pair(name: str, x: Any, target: Any, reduction: str) -> tuple[Variable, Variable]:
     _check_reduction(name, reduction)
+    shapes = np.shape(x), np.shape(target)
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{name}: x has shape {shapes[0]}, but target has {shapes[1]}")
     x, t = operands(name, x, target)
     same_dtype(name, x=x, target=t)
-    if x.shape != t.shape:
-        raise ValueError(f"{name}: x has shape {x.shape}, but target has {t.shape}")
     return x, t
 
 

@@ -154,4 +154,4 @@ def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.
     if not isinstance(size, int | np.integer) or size < 1:
         raise ValueError(f"local_response_norm: size must be a whole number ≥ 1, got {size!r}")
     same_dtype("local_response_norm", x=x)
-    return LocalResponseNorm(size, alpha, beta, k)(x)
+    return LocalResponseNorm(int(size), float(alpha), float(beta), float(k))(x)

@@ -145,7 +145,7 @@ def max_pool2d(
     tensor([[[[4., 5.]]]])
     """
     x = as_variable(x)
-    window, (OH, OW) = _window("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    window, (OH, OW) = pool_window("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
     return MaxPool2d(OH, OW, window)(x)
 
 
@@ -168,7 +168,7 @@ def avg_pool2d(
     tensor([[[[2.5]]]])
     """
     x = as_variable(x)
-    window, shape = _window("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
+    window, shape = pool_window("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
     rows, columns = (
         _entries(x.shape[axis + 2], shape[axis], window, axis, count_include_pad) for axis in (0, 1)
     )
@@ -197,7 +197,7 @@ def adaptive_max_pool2d(x: Any, output_size: int | Sequence[int | None] | None) 
     return AdaptiveMaxPool2d(*_adaptive("adaptive_max_pool2d", x, output_size))(x)
 
 
-def _window(
+def pool_window(
     name: str, x: Variable, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> tuple[Window, tuple[int, int]]:
     """The checked window, and the rows and columns of the output."""
@@ -208,10 +208,9 @@ def _window(
     if ph > kernel[0] // 2 or pw > kernel[1] // 2:
         raise ValueError(f"{name}: padding {(ph, pw)} is more than half of the window {kernel}")
     window = Window(kernel, stride, ((ph, ph), (pw, pw)), pair(name, "dilation", dilation, 1))
-    fits(name, x, window)
-    floor = window.output_size(*x.shape[2:])
     if not ceil_mode:
-        return window, floor
+        fits(name, x, window)
+        return window, window.output_size(*x.shape[2:])
     sizes = []
     for axis, p in ((0, ph), (1, pw)):
         size, extent, step = x.shape[axis + 2], window.extent[axis], stride[axis]
@@ -219,6 +218,8 @@ def _window(
         if (windows - 1) * step >= size + p:  # this window would start past the image
             windows -= 1
         sizes.append(windows)
+    if min(sizes) < 1:
+        fits(name, x, window)
     return window, (sizes[0], sizes[1])
 
 

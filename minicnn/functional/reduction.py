@@ -1,4 +1,7 @@
-"""Sums, means, extremes and variances over axes. ``axis`` and ``keepdims`` may be said for ``dim`` and ``keepdim``."""
+"""Sums, means, extremes and variances over axes.
+
+NumPy's names ``axis`` and ``keepdims`` may be said for PyTorch's ``dim`` and ``keepdim``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn.autograd import Array, Function, as_variable
-from minicnn.functional.arithmetic import neg
+from minicnn.functional.check import dimension, floating
 from minicnn.functional.shape import reshape
 
 Axes = tuple[int, ...]
@@ -21,10 +24,7 @@ def resolve_axes(name: str, ndim: int, dim: Any, axis: Any = None) -> Axes:
     if dim is None:
         return tuple(range(ndim))
     wanted = (dim,) if isinstance(dim, int | np.integer) else tuple(dim)
-    for one in wanted:
-        if not -ndim <= one < ndim:
-            raise ValueError(f"{name}: dim {one} is out of range for {ndim} axes")
-    axes = tuple(int(one) % ndim for one in wanted)
+    axes = tuple(dimension(name, one, ndim) for one in wanted)
     if len(set(axes)) != len(axes):
         raise ValueError(f"{name}: dim {dim} names an axis twice")
     return axes
@@ -105,6 +105,15 @@ class Amax(Reduction):
         return winners * self.spread(gy) / winners.sum(axis=self.axes, keepdims=True, dtype=x.dtype)
 
 
+class Amin(Amax):
+    """y = min x;  gy goes to the smallest entry, in equal shares where several are equal."""
+
+    def forward(self, x: Array) -> Array:
+        y = x.min(axis=self.axes, keepdims=self.keepdim)
+        self.save(x, y)
+        return y
+
+
 class TakeAlong(Function):
     """y = the entries of x at the given indices along one axis;  gy goes back to those entries."""
 
@@ -145,7 +154,7 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, ke
     Raises:
         TypeError: integers.
     """
-    x = _floating("mean", x)
+    x = floating("mean", x)
     return Mean(resolve_axes("mean", x.ndim, dim, axis), keepdim or keepdims)(x)
 
 
@@ -162,7 +171,7 @@ def var(
 
     As in PyTorch, correction is 1 (the unbiased estimate) unless told otherwise.
     """
-    x = _floating("var", x)
+    x = floating("var", x)
     axes = resolve_axes("var", x.ndim, dim, axis)
     if count(x.shape, axes) <= correction:
         raise ValueError(f"var: {count(x.shape, axes)} entries are too few for correction {correction}")
@@ -171,16 +180,20 @@ def var(
 
 def amax(x: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The largest entry over the axes ``dim``; equal entries share the gradient."""
-    x = as_variable(x)
-    axes = resolve_axes("amax", x.ndim, dim, axis)
-    if count(x.shape, axes) == 0:
-        raise ValueError(f"amax: shape {x.shape} has no entries along {axes}")
-    return Amax(axes, keepdim or keepdims)(x)
+    return _any_axes("amax", Amax, x, dim, axis, keepdim or keepdims)
 
 
 def amin(x: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The smallest entry over the axes ``dim``; equal entries share the gradient."""
-    return neg(amax(neg(x), dim, keepdim, axis=axis, keepdims=keepdims))
+    return _any_axes("amin", Amin, x, dim, axis, keepdim or keepdims)
+
+
+def _any_axes(name: str, operation: type[Amax], x: Any, dim: Any, axis: Any, keepdim: bool) -> Any:
+    x = as_variable(x)
+    axes = resolve_axes(name, x.ndim, dim, axis)
+    if count(x.shape, axes) == 0:
+        raise ValueError(f"{name}: shape {x.shape} has no entries along {axes}")
+    return operation(axes, keepdim)(x)
 
 
 def max(x: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
@@ -216,10 +229,3 @@ def _extreme(name: str, x: Any, dim: Any, keepdim: bool, axis: Any) -> Any:
         return Extreme(values, indices)
     shape = values.shape[: axes[0]] + values.shape[axes[0] + 1 :]
     return Extreme(reshape(values, shape), indices.squeeze(axes[0]))
-
-
-def _floating(name: str, x: Any) -> Any:
-    x = as_variable(x)
-    if x.dtype.kind != "f":
-        raise TypeError(f"{name}: expected floating-point data, got {x.dtype}; convert with .to('float32')")
-    return x

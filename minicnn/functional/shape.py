@@ -10,6 +10,7 @@ import numpy as np
 
 from minicnn.autograd import Array, Function, Variable, as_variable
 from minicnn.functional.arithmetic import unbroadcast
+from minicnn.functional.check import dimension
 
 
 class Reshape(Function):
@@ -72,10 +73,10 @@ class GetItem(Function):
     def backward(self, gy: Array) -> Array:
         gx = np.zeros(self.shape, gy.dtype)
         parts = self.index if isinstance(self.index, tuple) else (self.index,)
-        if any(isinstance(part, np.ndarray | list) for part in parts):
-            np.add.at(gx, self.index, gy)
+        if all(part is None or part is ... or isinstance(part, int | np.integer | slice) for part in parts):
+            gx[self.index] += gy  # numbers and slices meet no entry twice
         else:
-            gx[self.index] += gy  # a slice meets no entry twice
+            np.add.at(gx, self.index, gy)
         return gx
 
 
@@ -140,7 +141,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     (8, 400)
     """
     x = as_variable(x)
-    start, end = _axis("flatten", start_dim, x.ndim), _axis("flatten", end_dim, x.ndim)
+    start, end = dimension("flatten", start_dim, x.ndim), dimension("flatten", end_dim, x.ndim)
     if start > end:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
     return Reshape((*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))(x)
@@ -149,7 +150,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
 def permute(x: Any, *dims: Any) -> Any:
     """The axes in the order given."""
     x = as_variable(x)
-    axes = tuple(_axis("permute", axis, x.ndim) for axis in _sizes(dims))
+    axes = tuple(dimension("permute", axis, x.ndim) for axis in _sizes(dims))
     if sorted(axes) != list(range(x.ndim)):
         raise ValueError(f"permute: {_sizes(dims)} is no order of the {x.ndim} axes of shape {x.shape}")
     return Permute(axes)(x)
@@ -159,7 +160,7 @@ def transpose(x: Any, dim0: int, dim1: int) -> Any:
     """Two axes exchanged."""
     x = as_variable(x)
     axes = list(range(x.ndim))
-    one, other = _axis("transpose", dim0, x.ndim), _axis("transpose", dim1, x.ndim)
+    one, other = dimension("transpose", dim0, x.ndim), dimension("transpose", dim1, x.ndim)
     axes[one], axes[other] = axes[other], axes[one]
     return Permute(tuple(axes))(x)
 
@@ -190,14 +191,14 @@ def getitem(x: Any, index: Any) -> Any:
 def squeeze(x: Any, dim: int | None = None) -> Any:
     """x without its axes of size 1, or without axis ``dim`` if its size is 1."""
     x = as_variable(x)
-    drop = range(x.ndim) if dim is None else (_axis("squeeze", dim, x.ndim),)
+    drop = range(x.ndim) if dim is None else (dimension("squeeze", dim, x.ndim),)
     return Reshape(tuple(size for axis, size in enumerate(x.shape) if axis not in drop or size != 1))(x)
 
 
 def unsqueeze(x: Any, dim: int) -> Any:
     """x with a new axis of size 1 at position ``dim``."""
     x = as_variable(x)
-    axis = _axis("unsqueeze", dim, x.ndim + 1)
+    axis = dimension("unsqueeze", dim, x.ndim + 1)
     return Reshape((*x.shape[:axis], 1, *x.shape[axis:]))(x)
 
 
@@ -215,8 +216,9 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
     x = as_variable(x)
     if mode != "constant":
         raise ValueError(f"pad: mode {mode!r} is unknown; only 'constant' is there")
-    if len(pad) % 2 or len(pad) > 2 * x.ndim or any(size < 0 for size in pad):
-        raise ValueError(f"pad: expected an even number of sizes ≥ 0, at most {2 * x.ndim}, got {tuple(pad)}")
+    sizes_fit = isinstance(pad, Sequence) and all(isinstance(p, int | np.integer) and p >= 0 for p in pad)
+    if not sizes_fit or len(pad) % 2 or len(pad) > 2 * x.ndim:
+        raise ValueError(f"pad: expected an even number of sizes ≥ 0, at most {2 * x.ndim}, got {pad!r}")
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
     return Pad(tuple(widths), value)(x)
@@ -231,7 +233,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     """
     variables = _alike("cat", tensors)
     first = variables[0]
-    axis = _axis("cat", dim, first.ndim)
+    axis = dimension("cat", dim, first.ndim)
     for position, other in enumerate(variables):
         same = other.ndim == first.ndim and all(
             a == b for i, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)) if i != axis
@@ -260,7 +262,7 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
             raise ValueError(
                 f"stack: tensor {position} has shape {other.shape}, but tensor 0 has {variables[0].shape}"
             )
-    axis = _axis("stack", dim, variables[0].ndim + 1)
+    axis = dimension("stack", dim, variables[0].ndim + 1)
     return Concat(axis)(*[unsqueeze(variable, axis) for variable in variables])
 
 
@@ -272,7 +274,7 @@ def split(x: Any, split_size_or_sections: int | Sequence[int], dim: int = 0) -> 
     [(2, 2), (2, 2), (1, 2)]
     """
     x = as_variable(x)
-    axis = _axis("split", dim, x.ndim)
+    axis = dimension("split", dim, x.ndim)
     size = x.shape[axis]
     if isinstance(split_size_or_sections, int):
         step = split_size_or_sections
@@ -296,12 +298,6 @@ def _sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
     if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
         shape = tuple(shape[0])
     return tuple(int(size) for size in shape)
-
-
-def _axis(name: str, axis: int, ndim: int) -> int:
-    if not -ndim <= axis < ndim:
-        raise ValueError(f"{name}: dim {axis} is out of range for {ndim} axes")
-    return axis % ndim
 
 
 def _alike(name: str, tensors: Sequence[Any]) -> list[Variable]:

@@ -31,9 +31,7 @@ class LRScheduler:
     """The attributes that `state_dict` holds: what is counted and what was set, all of it plain numbers."""
 
     def __init__(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, Optimizer):
-            found = type(optimizer).__name__
-            raise TypeError(f"{type(self).__name__}: optimizer is {found}, but an Optimizer is expected")
+        self._count_groups(optimizer)
         self.optimizer = optimizer
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -83,6 +81,12 @@ class LRScheduler:
         for name, value in state_dict.items():
             setattr(self, name, list(value) if isinstance(value, list) else value)
 
+    def _count_groups(self, optimizer: Optimizer) -> int:
+        if not isinstance(optimizer, Optimizer):
+            found = type(optimizer).__name__
+            raise TypeError(f"{type(self).__name__}: optimizer is {found}, but an Optimizer is expected")
+        return len(optimizer.param_groups)
+
     def _current(self) -> list[float]:
         return [group["lr"] for group in self.optimizer.param_groups]
 
@@ -126,12 +130,13 @@ class LambdaLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]]
     ) -> None:
-        groups = len(optimizer.param_groups) if isinstance(optimizer, Optimizer) else 0
-        self.lr_lambdas = list(lr_lambda) if isinstance(lr_lambda, list | tuple) else [lr_lambda] * groups
+        groups = self._count_groups(optimizer)
+        given: Any = lr_lambda if isinstance(lr_lambda, list | tuple) else [lr_lambda] * groups
+        self.lr_lambdas: list[Callable[[int], float]] = list(given)
         for function in self.lr_lambdas:
             if not callable(function):
                 raise TypeError(f"LambdaLR: lr_lambda is {function!r}, but a function is expected")
-        if len(self.lr_lambdas) != groups > 0:
+        if len(self.lr_lambdas) != groups:
             raise ValueError(
                 f"LambdaLR: lr_lambda has {len(self.lr_lambdas)} functions, but the optimiser {groups} groups"
             )
@@ -328,12 +333,12 @@ class ReduceLROnPlateau(LRScheduler):
         self.best: float | None = None  # None before the first number, since JSON has no infinity
         self.num_bad_epochs = 0
         self.cooldown_counter = 0
-        super().__init__(optimizer)
-        groups = len(optimizer.param_groups)
+        groups = self._count_groups(optimizer)
         floors = list(min_lr) if isinstance(min_lr, list | tuple) else [min_lr] * groups
         if len(floors) != groups:
             raise ValueError(f"{owner}: min_lr has {len(floors)} numbers, but the optimiser {groups} groups")
         self.min_lrs = [_number(owner, "min_lr", floor) for floor in floors]
+        super().__init__(optimizer)
 
     def get_lr(self) -> list[float]:
         return self._current()

@@ -57,12 +57,10 @@ class Optimizer:
         if isinstance(params, Tensor | set | frozenset):
             found = type(params).__name__  # a set has no order, and parameters are known by their number
             raise TypeError(f"{self._name}: params is one {found}, but a list of Tensors is expected")
-        groups = list(params)
-        if not groups:
+        given: list[Any] = list(params)
+        if not given:
             raise ValueError(f"{self._name}: params is empty, so there is nothing to optimise")
-        if not isinstance(groups[0], dict):
-            groups = [{"params": groups}]
-        for group in groups:
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -96,7 +94,7 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self._step_one(p, group)
+                    self._step_one(p, p.grad, group)
                     p.mark_changed()
         return loss
 
@@ -152,14 +150,14 @@ class Optimizer:
         for group in self.param_groups:
             yield from group["params"]
 
-    def _step_one(self, p: Tensor, group: Options) -> None:
+    def _step_one(self, p: Tensor, grad: Array, group: Options) -> None:
         state = self.state.setdefault(p, dict(self.start))
         for name in self.arrays_for(group):
             if name not in state:
                 state[name] = np.zeros(p.shape, p.dtype)
         self.advance(state, group)
         arrays = {name: array for name, array in state.items() if isinstance(array, np.ndarray)}
-        for w, g, *pieces in _pieces(p.data, p.grad, *arrays.values()):
+        for w, g, *pieces in _pieces(p.data, grad, *arrays.values()):
             a, b, c = self._scratch_like(w)
             if group.get("maximize"):
                 g = np.negative(g, out=c)

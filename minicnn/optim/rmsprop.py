@@ -76,7 +76,7 @@ class RMSprop(Optimizer):
             m = state["grad_avg"]
             moving_average(m, g, alpha, scratch=a)
             np.subtract(v, np.multiply(m, m, out=a), out=a)
-            np.sqrt(a, out=a)
+            np.sqrt(np.maximum(a, 0, out=a), out=a)  # rounding can put v - m² below zero
         else:
             np.sqrt(v, out=a)
         a += options["eps"]

@@ -1,0 +1,119 @@
+"""The training loop, and measuring what was learnt. Everything else in this room is built around these.
+
+>>> from minicnn import data, models, nn, optim
+>>> digits = data.load("digits", size=28)
+>>> model = models.create("mlp_300_100")
+>>> optimizer = optim.SGD(model.parameters(), lr=0.1)
+>>> batches = data.DataLoader(digits.train, batch_size=64, shuffle=True).epoch(0)
+>>> steps = list(train(model, batches, nn.CrossEntropyLoss(), optimizer))
+>>> steps[-1].loss < steps[0].loss
+True
+>>> evaluate(model, digits.validation).accuracy > 0.5
+True
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from math import isfinite
+from typing import NamedTuple
+
+import numpy as np
+
+from minicnn import functional as F
+from minicnn import nn
+from minicnn.autograd import no_grad
+from minicnn.data import Split, batches
+from minicnn.optim import Optimizer
+from minicnn.tensor import from_numpy
+
+Batch = tuple[np.ndarray, np.ndarray]
+Loss = Callable[..., nn.Tensor] if hasattr(nn, "Tensor") else Callable
+
+
+class Step(NamedTuple):
+    """What one training step saw: the batch's mean loss, how many images were right, and how many there were."""
+
+    loss: float
+    correct: int
+    count: int
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a parameter is no longer a finite number."""
+
+
+def train(model: nn.Module, batches: Iterable[Batch], loss_fn: Loss, optimizer: Optimizer) -> Iterator[Step]:
+    """Train on one batch after the other: this is the training loop, the whole of it.
+
+        w ← w − (what the optimiser makes of ∂L/∂w),   L = loss_fn(model(images), labels)
+
+    It is a generator: each ``next`` takes one step and says what it saw.
+
+    Shapes: images (N, C, H, W), labels (N,), logits (N, classes).
+
+    Raises :class:`DivergedError` when the loss is not finite; the parameters are then as before that step.
+    """
+    for images, labels in batches:
+        optimizer.zero_grad()
+        logits = model(from_numpy(images))
+        loss = loss_fn(logits, from_numpy(labels))
+        if not isfinite(loss.item()):
+            raise DivergedError(f"the loss is {loss.item()}")
+        loss.backward()
+        optimizer.step()
+        correct = int((logits.numpy().argmax(axis=1) == labels).sum())
+        yield Step(loss.item(), correct, len(labels))
+
+
+class Evaluation(NamedTuple):
+    """How a model does on a split: mean loss, the share that is right, and for each image the likeliest class
+    (N,) and the probabilities of all classes (N, classes)."""
+
+    loss: float
+    accuracy: float
+    predictions: np.ndarray
+    probabilities: np.ndarray
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    *,
+    batch_size: int = 256,
+    loss_fn: Loss | None = None,
+    after_batch: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Run a model over a split in inference mode, without recording a graph.
+
+    Afterwards every module is in the mode it was in. ``after_batch`` is called after each batch, and may
+    raise to break off. Without ``loss_fn`` the loss is the cross-entropy.
+
+    Raises ValueError for an empty split.
+    """
+    if not len(split):
+        raise ValueError("evaluate: split has no images")
+    loss_fn = F.cross_entropy if loss_fn is None else loss_fn
+    total, probabilities = 0.0, []
+    with inference(model), no_grad(), np.errstate(over="ignore", invalid="ignore"):
+        for images, labels in batches(split, batch_size):
+            logits = model(from_numpy(images))
+            total += loss_fn(logits, from_numpy(labels)).item() * len(labels)
+            probabilities.append(F.softmax(logits, 1).numpy())
+            if after_batch:
+                after_batch()
+    p = np.concatenate(probabilities)
+    predictions = p.argmax(axis=1)
+    accuracy = float((predictions == split.labels).mean())
+    return Evaluation(total / len(split), accuracy, predictions, p)
+
+
+@contextmanager
+def inference(model: nn.Module) -> Iterator[None]:
+    """Inference mode for a block; afterwards each module, frozen ones too, is in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
