@@ -4,8 +4,7 @@ Every kernel keeps one contract: it never changes its inputs, takes arrays of an
 and returns the dtype it was given. The families compute the same numbers; :mod:`.registry` picks.
 """
 
-from minicnn.kernels import numpy  # noqa: F401  importing a family registers its kernels
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.registry import Ran, chooser, kernel, registered, run, trace
+from minicnn.kernels.registry import Ran, chooser, kernel, registered, run, trace, use
 
-__all__ = ["Ran", "Window", "chooser", "kernel", "registered", "run", "trace"]
+__all__ = ["Ran", "Window", "chooser", "kernel", "registered", "run", "trace", "use"]

@@ -2,22 +2,28 @@
 
 A kernel computes one part of an operation ("conv2d.grad_input") for one backend by one algorithm.
 An operation asks for it by name and hands over arrays; the arrays say which backend, the setting
-(:class:`minicnn.backend.use`) says which algorithm. A new backend registers its kernels under the
-same names, and no operation needs to change.
+(:class:`use`) says which algorithm. A new backend registers its kernels under the same names, and no
+operation needs to change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from minicnn import backend as setting
+from minicnn import backend as devices
 
 Kernel = Callable[..., Any]
 
-_kernels: dict[tuple[str, str], dict[str, Kernel]] = {}  # (operation, backend) -> {algorithm: kernel}
-_choosers: dict[tuple[str, str], Callable[..., str]] = {}  # (operation, backend) -> what "auto" means
+FAMILIES = {"numpy": ("numpy",)}
+"""The kernels that each backend may use, its own first."""
+
+_kernels: dict[tuple[str, str], dict[str, Kernel]] = {}  # (operation, family) -> {algorithm: kernel}
+_choosers: dict[tuple[str, str], Callable[..., str]] = {}  # (operation, family) -> what "auto" means
+_algorithms: dict[str, str] = {}  # operation, or the part before the dot -> the algorithm set for it
+_loaded: set[str] = set()
 _traces: list[list[Ran]] = []
 
 
@@ -40,9 +46,6 @@ def kernel(operation: str, backend: str, algorithm: str) -> Callable[[Kernel], K
         if algorithm in algorithms:
             raise ValueError(f"kernel: {operation}[{backend}:{algorithm}] is registered twice")
         algorithms[algorithm] = function
-        setting.known_backends.add(backend)
-        for name in (operation, operation.partition(".")[0]):
-            setting.known_algorithms.setdefault(name, set()).add(algorithm)
         return function
 
     return register
@@ -60,19 +63,97 @@ def chooser(operation: str, backend: str) -> Callable[[Callable[..., str]], Call
 
 def run(operation: str, *args: Any) -> Any:
     """Run the kernel selected for an operation; the first argument is an array and names the backend."""
-    backend = setting.backend_of(args[0])
-    algorithms = _kernels.get((operation, backend))
-    if algorithms is None:
-        raise ValueError(f"{operation}: there is no kernel for backend {backend!r}")
-    algorithm = setting.algorithm_for(operation)
-    if algorithm == "auto":
-        choose = _choosers.get((operation, backend))
-        algorithm = choose(*args) if choose else next(iter(algorithms))
-    elif algorithm not in algorithms:
-        raise ValueError(f"{operation}: algorithm {setting.unknown(algorithm, algorithms)} on {backend!r}")
-    for ran in _traces:
-        ran.append(Ran(operation, backend, algorithm))
-    return algorithms[algorithm](*args)
+    backend = devices.backend_of(args[0])
+    wanted = _algorithms.get(operation) or _algorithms.get(operation.partition(".")[0], "auto")
+    for family in FAMILIES[backend]:
+        if family not in _loaded:
+            _load(family)
+        algorithms = _kernels.get((operation, family))
+        if algorithms is None or (wanted != "auto" and wanted not in algorithms):
+            continue
+        algorithm = wanted
+        if wanted == "auto":
+            choose = _choosers.get((operation, family))
+            algorithm = choose(*args) if choose else next(iter(algorithms))
+        for ran in _traces:
+            ran.append(Ran(operation, family, algorithm))
+        return algorithms[algorithm](*args)
+    raise ValueError(f"{operation}: there is no kernel for backend {backend!r} and algorithm {wanted!r}")
+
+
+def _load(family: str) -> None:
+    """Import a family, which registers its kernels: when one is first needed, as compilers are slow to import."""
+    importlib.import_module(f"minicnn.kernels.{family}")
+    _loaded.add(family)
+
+
+def registered() -> list[Ran]:
+    """Every kernel there is for this machine: what a test or a benchmark walks through."""
+    for family in FAMILIES:
+        _load(family)
+    return [Ran(op, family, name) for (op, family), names in _kernels.items() for name in names]
+
+
+def _known_algorithms() -> dict[str, set[str]]:
+    """Operation, or the part before its dot -> the algorithms known for it."""
+    known: dict[str, set[str]] = {}
+    for operation, _, algorithm in registered():
+        for name in (operation, operation.partition(".")[0]):
+            known.setdefault(name, {"auto"}).add(algorithm)
+    return known
+
+
+class use:
+    """Choose kernels, globally (a plain call) or for one block (``with``).
+
+    Args:
+        backend: a family of kernels: ``"numpy"``.
+        algorithms: operation -> algorithm, where an operation may name one of its parts:
+            ``{"conv2d": "im2col", "conv2d.grad_weight": "naive"}``. ``"auto"`` hands the choice back.
+        **by_name: the same for operations without a dot: ``conv2d="taps"``.
+
+    The setting belongs to the process, not to a thread. Backward looks at it when backward runs,
+    so a block should hold both passes.
+
+    Raises:
+        ValueError: an unknown backend, operation or algorithm.
+
+    >>> import minicnn as mc
+    >>> x, w = mc.randn(1, 3, 8, 8), mc.randn(4, 3, 3, 3)
+    >>> with mc.use(conv2d="taps"), mc.trace() as ran:
+    ...     y = mc.functional.conv2d(x, w)
+    >>> ran
+    [conv2d.forward[numpy:taps]]
+    """
+
+    def __init__(
+        self, backend: str | None = None, algorithms: Mapping[str, str] | None = None, **by_name: str
+    ) -> None:
+        global _algorithms
+        wanted = {**(algorithms or {}), **by_name}
+        if wanted:
+            _check(wanted)
+        self._backend_before = None if backend is None else devices.set_cpu_backend(backend)
+        self._algorithms_before = _algorithms
+        _algorithms = {**_algorithms, **wanted}
+
+    def __enter__(self) -> use:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _algorithms
+        if self._backend_before is not None:
+            devices.set_cpu_backend(self._backend_before)
+        _algorithms = self._algorithms_before
+
+
+def _check(wanted: Mapping[str, str]) -> None:
+    known = _known_algorithms()
+    for operation, algorithm in wanted.items():
+        if operation not in known:
+            raise ValueError(f"use: operation {devices.unknown(operation, known)}")
+        if algorithm not in known[operation]:
+            raise ValueError(f"use: {operation} algorithm {devices.unknown(algorithm, known[operation])}")
 
 
 @contextmanager
@@ -84,8 +165,3 @@ def trace() -> Iterator[list[Ran]]:
         yield ran
     finally:
         _traces[:] = [other for other in _traces if other is not ran]
-
-
-def registered() -> list[Ran]:
-    """Every kernel there is: what a test or a benchmark walks through."""
-    return [Ran(op, backend, name) for (op, backend), names in _kernels.items() for name in names]

@@ -27,7 +27,6 @@ if not (Path(__file__).parent / "kernels").is_dir():
 
 from minicnn import functional, models, nn, optim, random
 from minicnn.autograd import Function, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
-from minicnn.backend import use
 from minicnn.functional import (
     cat,
     clip,
@@ -44,7 +43,7 @@ from minicnn.functional import (
     where,
 )
 from minicnn.gradcheck import gradcheck
-from minicnn.kernels import trace
+from minicnn.kernels import trace, use
 from minicnn.random import manual_seed
 from minicnn.tensor import Tensor, arange, from_numpy, ones, rand, randn, tensor, zeros
 

@@ -1,6 +1,7 @@
 """The reference kernels: NumPy, written to be read and checked by hand."""
 
 from minicnn.kernels.numpy import (
+    activation,
     conv_im2col,
     conv_naive,
     conv_taps,
@@ -11,4 +12,14 @@ from minicnn.kernels.numpy import (
     pool,
 )
 
-__all__ = ["conv_im2col", "conv_naive", "conv_taps", "conv_toeplitz", "dropout", "norm", "philox", "pool"]
+__all__ = [
+    "activation",
+    "conv_im2col",
+    "conv_naive",
+    "conv_taps",
+    "conv_toeplitz",
+    "dropout",
+    "norm",
+    "philox",
+    "pool",
+]

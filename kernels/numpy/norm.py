@@ -29,22 +29,22 @@ def per_channel(x):
 
 @kernel("batch_norm.training", "numpy", "two_pass")
 def batch_norm_training(x, w, b, eps):
-    """x (N, C, …), w and b (C,) -> y, and for backward x̂ and 1/√(var + ε), and the batch's mean and var."""
+    """x (N, C, …), w and b (C,) -> y, mean, var and 1/√(var + ε)."""
     axes, line_up = per_channel(x)
     mean = x.mean(axis=axes)
-    xhat = x - mean.reshape(line_up)
-    var = np.square(xhat).mean(axis=axes)
+    y = x - mean.reshape(line_up)
+    var = np.square(y).mean(axis=axes)
     inverse_std = 1 / np.sqrt(var + eps)
-    xhat *= inverse_std.reshape(line_up)
-    y = xhat * w.reshape(line_up)
+    y *= (w * inverse_std).reshape(line_up)
     y += b.reshape(line_up)
-    return y, xhat, inverse_std, mean, var
+    return y, mean, var, inverse_std
 
 
 @kernel("batch_norm.training_backward", "numpy", "two_pass")
-def batch_norm_training_backward(gy, xhat, inverse_std, w):
+def batch_norm_training_backward(gy, x, mean, inverse_std, w):
     """The gradients to x, w and b where mean and var were the batch's own."""
     axes, line_up = per_channel(gy)
+    xhat = (x - mean.reshape(line_up)) * inverse_std.reshape(line_up)
     M = gy.size // gy.shape[1]
     gb = gy.sum(axis=axes)
     gw = (gy * xhat).sum(axis=axes)

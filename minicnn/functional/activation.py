@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn import kernels
 from minicnn.autograd import Array, Function
 from minicnn.functional.check import dimension, floating
 
@@ -14,13 +15,13 @@ class ReLU(Function):
     """y = max(x, 0);  gx = gy where x > 0, else 0 (Nair & Hinton 2010)."""
 
     def forward(self, x: Array) -> Array:
-        y = np.maximum(x, 0)
+        y = kernels.run("relu.forward", x)
         self.save(y)
         return y
 
     def backward(self, gy: Array) -> Array:
         (y,) = self.saved
-        return gy * (y > 0)
+        return kernels.run("relu.backward", gy, y)
 
 
 class LeakyReLU(Function):
