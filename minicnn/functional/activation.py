@@ -112,9 +112,12 @@ class LogSoftmax(Function):
 
 
 def logistic(x: Array) -> Array:
-    """1 / (1 + e⁻ˣ) = (1 + tanh(x/2)) / 2, which overflows nowhere."""
-    half = x.dtype.type(0.5)
-    return half * (1 + np.tanh(half * x))
+    """1 / (1 + e⁻ˣ). Where e⁻ˣ overflows to infinity, the quotient is 0, as it should be.
+
+    (1 + tanh(x/2)) / 2 overflows nowhere, but loses all digits of small results: 0 for x = −20 in float32.
+    """
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
 
 
 def log_softmax_array(x: Array, axis: int) -> Array:

@@ -12,6 +12,8 @@ from minicnn.kernels import Window
 
 Pair = tuple[int, int]
 
+CONVERT = "convert with .to('float32')"
+
 
 def pair(name: str, argument: str, value: Any, least: int) -> Pair:
     """One whole number for both directions, or one for rows and one for columns; each ≥ least."""
@@ -40,7 +42,7 @@ def floating(name: str, x: Any) -> Variable:
     """x as a Variable of floating-point data, or TypeError."""
     x = as_variable(x)
     if x._data.dtype.kind != "f":
-        raise TypeError(f"{name}: expected floating-point data, got {x.dtype}; convert with .to('float32')")
+        raise TypeError(f"{name}: expected floating-point data, got {x.dtype}; {CONVERT}")
     return x
 
 
@@ -52,11 +54,13 @@ def same_dtype(name: str, **variables: Variable | None) -> None:
             continue
         dtype = variable._data.dtype
         if dtype.kind != "f":
-            raise TypeError(f"{name}: {argument} is {dtype}; expected floating-point data")
+            raise TypeError(f"{name}: {argument} is {dtype}, expected floating-point data; {CONVERT}")
         if first is None:
             first = argument, dtype
         elif dtype != first[1]:
-            raise TypeError(f"{name}: {argument} is {dtype}, but {first[0]} is {first[1]}")
+            raise TypeError(
+                f"{name}: {argument} is {dtype}, but {first[0]} is {first[1]}; convert one with .to(dtype)"
+            )
 
 
 def images(name: str, x: Variable) -> None:
@@ -64,7 +68,7 @@ def images(name: str, x: Variable) -> None:
     if x.ndim != 4:
         raise ValueError(f"{name}: x must be images (N, C, H, W), got shape {x.shape}")
     if x.dtype.kind != "f":
-        raise TypeError(f"{name}: x is {x.dtype}; expected floating-point data")
+        raise TypeError(f"{name}: x is {x.dtype}, expected floating-point data; {CONVERT}")
 
 
 def fits(name: str, x: Variable, window: Window) -> None:

@@ -118,11 +118,10 @@ def resolve_padding(
     >>> resolve_padding("conv2d", "same", (5, 6), (3, 3), (2, 2), (1, 1))
     ((1, 1), (0, 1))
     """
-    if isinstance(padding, str):
-        if padding == "valid":
-            return (0, 0), (0, 0)
-        if padding != "same":
-            raise ValueError(f"{name}: padding must be numbers, 'valid' or 'same', got {padding!r}")
+    word = padding if isinstance(padding, str) else None  # an array would compare entry by entry
+    if word == "valid":
+        return (0, 0), (0, 0)
+    if word == "same":
         sides = []
         for axis in (0, 1):
             extent = dilation[axis] * (kernel[axis] - 1) + 1
@@ -130,10 +129,13 @@ def resolve_padding(
             total = max((windows - 1) * stride[axis] + extent - size[axis], 0)
             sides.append((total // 2, total - total // 2))
         return sides[0], sides[1]
-    if isinstance(padding, Sequence) and len(padding) == 2 and isinstance(padding[0], Sequence):
-        return (
-            pair(name, "padding (top, bottom)", padding[0], 0),
-            pair(name, "padding (left, right)", padding[1], 0),
-        )
-    ph, pw = pair(name, "padding", padding, 0)
+    try:
+        if isinstance(padding, Sequence) and len(padding) == 2 and isinstance(padding[0], Sequence):
+            return pair(name, "padding", padding[0], 0), pair(name, "padding", padding[1], 0)
+        ph, pw = pair(name, "padding", padding, 0)
+    except ValueError:
+        raise ValueError(
+            f"{name}: padding must be a whole number ≥ 0, (rows, columns), ((top, bottom), (left, right)), "
+            f"'valid' or 'same', got {padding!r}"
+        ) from None
     return (ph, ph), (pw, pw)

@@ -44,8 +44,15 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """
     x, w = as_variable(x), as_variable(weight)
     b = None if bias is None else as_variable(bias)
-    if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[-1]:
-        raise ValueError(f"linear: x of shape {x.shape} does not fit weight (out, in) = {w.shape}")
+    if w.ndim != 2 or x.ndim == 0:
+        raise ValueError(
+            f"linear: expected x (…, in) and weight (out, in), got shapes {x.shape} and {w.shape}"
+        )
+    if x.shape[-1] != w.shape[1]:
+        raise ValueError(
+            f"linear: x has {x.shape[-1]} features (shape {x.shape}), but weight expects {w.shape[1]} "
+            f"(shape {w.shape})"
+        )
     if b is not None and b.shape != w.shape[:1]:
         raise ValueError(f"linear: bias has shape {b.shape}, expected {w.shape[:1]}")
     same_dtype("linear", x=x, weight=w, bias=b)

@@ -221,6 +221,8 @@ def one_hot(labels: Any, num_classes: int, dtype: Any = np.float32) -> Any:
             [1., 0., 0.]])
     """
     labels = as_variable(labels)
+    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        raise ValueError(f"one_hot: num_classes must be a whole number ≥ 1, got {num_classes!r}")
     _check_range("one_hot", labels._data, num_classes)
     return as_variable(np.eye(num_classes, dtype=dtype)[labels._data])
 
@@ -232,14 +234,13 @@ def _pixels_last(x: Variable) -> Variable:
 
 def _labels(name: str, t: Variable, x: Variable, ignore_index: int) -> tuple[Array, Array]:
     """Labels (N, P), 0 where ignored, and which of them count."""
-    expected = (x.shape[0], *x.shape[2:])
-    if t.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name}: target is {t.dtype} of shape {t.shape}; expected whole numbers of shape {expected}"
-            + (f" or probabilities of shape {x.shape}" if name == "cross_entropy" else "")
-        )
-    if t.shape != expected:
-        raise ValueError(f"{name}: target has shape {t.shape}, expected {expected} for x of shape {x.shape}")
+    shape = (x.shape[0], *x.shape[2:])
+    if t.dtype.kind not in "iu" or t.shape != shape:
+        expected = f"class numbers (integers) of shape {shape}"
+        if name == "cross_entropy":
+            expected += f" or probabilities ({x.dtype}) of shape {x.shape}"
+        error = ValueError if t.dtype.kind in "iu" else TypeError
+        raise error(f"{name}: target is {t.dtype} of shape {t.shape}, expected {expected}")
     labels = t._data.reshape(x.shape[0], -1)
     counts = labels != ignore_index
     _check_range(name, labels[counts], x.shape[1])

@@ -1,9 +1,7 @@
-"""Files that are never half written, and folders that only one training writes to."""
+"""Files that are never half written."""
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -30,43 +28,25 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:  # which names the temporary file, or, where a write failed, none
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 
-def remove_leftovers(folder: Path, name: str) -> None:
-    """Remove the temporary files that a killed process left when it was writing ``name``."""
-    for leftover in folder.glob(f".{name}.????????????.part"):
-        leftover.unlink(missing_ok=True)
+def is_leftover(path: Path) -> bool:
+    """Whether a file is one that :func:`write` left when its process was killed.
 
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of a folder; the lock ends with the block or, however it ends, the process.
-
-    Raises BlockingIOError when another process has it. Without effect where the system has no such locks.
+    >>> is_leftover(Path("run/.curves.png.0123456789ab.part")), is_leftover(Path("run/a.part"))
+    (True, False)
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(f"{folder} is in use by another training") from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(descriptor)
+    name, _, number = path.name.removesuffix(".part").rpartition(".")
+    return path.name.endswith(".part") and name.startswith(".") and len(number) == 12
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a rename to the disk, where folders can be opened at all."""
+    """Bring a rename to the disk, on systems where folders can be opened."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -15,7 +15,7 @@ True
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,15 +27,15 @@ from minicnn.optim import Optimizer
 from minicnn.tensor import from_numpy
 
 Batch = tuple[np.ndarray, np.ndarray]
-Loss = Callable[..., nn.Tensor] if hasattr(nn, "Tensor") else Callable
+Loss = Callable[..., Any]
 
 
 class Step(NamedTuple):
-    """What one training step saw: the batch's mean loss, how many images were right, and how many there were."""
+    """What one training step saw: the batch's mean loss, how many images there were, and how many right."""
 
     loss: float
+    images: int
     correct: int
-    count: int
 
 
 class DivergedError(ArithmeticError):
@@ -62,12 +62,12 @@ def train(model: nn.Module, batches: Iterable[Batch], loss_fn: Loss, optimizer: 
         loss.backward()
         optimizer.step()
         correct = int((logits.numpy().argmax(axis=1) == labels).sum())
-        yield Step(loss.item(), correct, len(labels))
+        yield Step(loss.item(), len(labels), correct)
 
 
 class Evaluation(NamedTuple):
-    """How a model does on a split: mean loss, the share that is right, and for each image the likeliest class
-    (N,) and the probabilities of all classes (N, classes)."""
+    """How a model does on a split: the mean loss and the share of images that are right, and for each image
+    the likeliest class, (N,), and the probabilities of all classes, (N, classes)."""
 
     loss: float
     accuracy: float

@@ -1,0 +1,299 @@
+"""The command line: ``minicnn train``, ``models``, ``summary`` and ``gradcheck``.
+
+Whatever a user can get wrong is one line on stderr: exit code 2 for a wrong command or wrong input, 1 for
+what failed on the way. A traceback means a mistake in minicnn. What only one command needs is imported
+when that command runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import minicnn
+from minicnn.backend import unknown
+
+WRONG, FAILED = 2, 1
+"""Exit codes: the command or its input is wrong; something failed while it ran."""
+
+
+class Stop(Exception):
+    """An end with an exit code, and the line that says why."""
+
+    def __init__(self, code: int, line: str) -> None:
+        super().__init__(line)
+        self.code = code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    >>> main(["--version"])
+    minicnn 0.1.0
+    0
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that knows no × gets a ? rather than an error
+            stream.reconfigure(errors="replace")
+    try:
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
+    except Stop as stop:
+        return _complain(str(stop), stop.code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", FAILED)
+    except BrokenPipeError:  # as with `minicnn models | head -1`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (Python flushes stdout once more when it ends)
+        return FAILED
+    except OSError as error:
+        return _complain(_os_error(error), FAILED)
+    except MemoryError:
+        return _complain("not enough memory; a smaller --batch-size needs less", FAILED)
+
+
+def _run(arguments: list[str]) -> int:
+    parser, commands = _parser()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+        raise Stop(WRONG, f"command {unknown(arguments[0], commands)}")
+    try:
+        given, strange = parser.parse_known_args(arguments)
+    except SystemExit as end:  # --help and --version
+        return int(end.code or 0)
+    if strange:
+        command = commands[given.command]
+        options = [option for action in command._actions for option in action.option_strings]
+        if strange[0].startswith("-"):
+            raise Stop(WRONG, f"{given.command}: option {unknown(strange[0].partition('=')[0], options)}")
+        raise Stop(WRONG, f"{given.command}: there is one argument too many, {strange[0]!r}")
+    return given.run(given)
+
+
+def _complain(line: str, code: int) -> int:
+    print(f"minicnn: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+def _os_error(error: OSError) -> str:
+    if error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return error.strerror or str(error)
+
+
+@contextlib.contextmanager
+def _input() -> Iterator[None]:
+    """A block in which a ValueError says that what the user gave is wrong."""
+    try:
+        yield
+    except ValueError as error:
+        raise Stop(WRONG, str(error)) from error
+
+
+# ----------------------------------------------------------------------------------------------- commands
+
+
+def train(given: argparse.Namespace) -> int:
+    """Train a network and write what came out of it to a folder."""
+    from rich.console import Console
+
+    from minicnn.train.options import Options
+    from minicnn.train.run import RunError, prepare
+
+    options = {
+        name: value
+        for name, value in vars(given).items()
+        if name in Options.__dataclass_fields__ and value is not None
+    }
+    with _input():
+        run = prepare(
+            options,
+            data_dir=given.data_dir,
+            out=given.out,
+            resume=given.resume,
+            version=minicnn.__version__,
+        )
+    try:
+        run.execute(Console(), plots=given.plots)
+    except RunError as error:
+        raise Stop(FAILED, str(error)) from error
+    return 0
+
+
+def models(given: argparse.Namespace) -> int:
+    """List the networks."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("name", no_wrap=True, style="bold")
+    table.add_column("input", no_wrap=True)
+    table.add_column("parameters", no_wrap=True, justify="right")
+    table.add_column("description")
+    for name in minicnn.models.list():
+        about = minicnn.models.info(name)
+        parameters = sum(p.data.size for p in minicnn.models.create(name).parameters())
+        table.add_row(name, "×".join(map(str, about.input_shape)), f"{parameters:,}", about.description)
+    Console().print(table, highlight=False)
+    return 0
+
+
+def summary(given: argparse.Namespace) -> int:
+    """Print what a network costs, layer by layer."""
+    from minicnn.summary import summarize
+
+    shape = minicnn.models.info(given.model).input_shape
+    print(summarize(minicnn.models.create(given.model), shape, given.batch_size, name=given.model))
+    return 0
+
+
+def gradcheck(given: argparse.Namespace) -> int:
+    """Check every gradient against finite differences, and print a line for each as it is done."""
+    from rich.console import Console
+
+    from minicnn import gradcases
+
+    mode = "elementwise" if given.elementwise else "directional"
+    with _input():
+        rows = gradcases.run(only=given.only or None, mode=mode, seed=given.seed)
+    console = Console()
+    heading = f"{'operation':<36} {'case':<44} {'algorithm':<10} {'error':>8}"
+    console.print(heading, style="bold", soft_wrap=True)
+    total, wrong = 0, 0
+    for row in rows:
+        total, wrong = total + 1, wrong + (not row.ok)
+        verdict = "[green]right[/green]" if row.ok else "[bold red]WRONG[/bold red]"
+        text = f"{row.operation:<36} {row.case:<44} {row.algorithm:<10} {row.error:8.1e}"
+        console.print(text.replace("[", r"\["), end="  ", highlight=False, soft_wrap=True)
+        console.print(verdict, soft_wrap=True)
+        if not row.ok:
+            console.print(row.detail, markup=False, highlight=False, soft_wrap=True)
+    if wrong:
+        raise Stop(FAILED, f"gradcheck: {wrong} of {total} gradients are wrong")
+    console.print(f"all {total} gradients are right", highlight=False)
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------ options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line, and completes no abbreviations, whose meaning changes as options are added."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.removeprefix("minicnn").strip()
+        raise Stop(WRONG, f"{command}: {message}" if command else message)
+
+
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    parser = _Parser(prog="minicnn", description="Convolutional networks, from scratch.")
+    parser.add_argument("--version", action="version", version=f"minicnn {minicnn.__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+
+    def command(run: Callable[[argparse.Namespace], int], epilog: str = "") -> _Parser:
+        words = (run.__doc__ or "").strip()
+        added = commands.add_parser(
+            run.__name__,
+            help=words[0].lower() + words[1:].rstrip("."),
+            description=words,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    _add_train_options(command(train, epilog=_schedules_in_words()))
+    command(models)
+    costs = command(summary)
+    _add_model(costs, "NAME")
+    costs.add_argument("--batch-size", type=_whole(1), default=1, metavar="N", help="images at a time (1)")
+    checks = command(gradcheck)
+    checks.add_argument(
+        "--elementwise", action="store_true", help="every element by itself, rather than random directions"
+    )
+    checks.add_argument("--only", action="append", metavar="NAME", help="this operation only (repeatable)")
+    checks.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="for the inputs (0)")
+    return parser, dict(commands.choices)
+
+
+def _add_model(parser: _Parser, metavar: str) -> None:
+    known = minicnn.models.list()
+    parser.add_argument("model", metavar=metavar, type=_one_of(known), help="one that `minicnn models` lists")
+
+
+def _add_train_options(parser: _Parser) -> None:
+    from minicnn.train.recipes import OPTIMIZERS, RECIPES, SCHEDULES
+
+    # The defaults are None here, so that --resume can tell what was given from what was not.
+    def option(name: str, metavar: str, help: str, type: Callable[[str], Any] = str) -> None:
+        parser.add_argument(name, metavar=metavar, help=help, type=type, default=None)
+
+    per_data = {
+        key: ", ".join(f"{getattr(recipe, key)} for {name}" for name, recipe in RECIPES.items())
+        for key in ("epochs", "batch_size")
+    }
+    sgd = OPTIMIZERS["sgd"]
+    _add_model(parser, "MODEL")
+    option("--data", "NAME", f"{' or '.join(RECIPES)} (digits, which are in the package)", _one_of(RECIPES))
+    option("--data-dir", "DIR", "where the data's files are (MINICNN_DATA, else they are downloaded)")
+    option("--validation", "N", "images held out of the training: a number, or a fraction", _part)
+    option("--epochs", "N", f"passes over the training images ({per_data['epochs']})", _whole(1))
+    option("--batch-size", "N", f"images in a step ({per_data['batch_size']})", _whole(1))
+    option("--optimizer", "NAME", f"{', '.join(OPTIMIZERS)} (sgd)", _one_of(OPTIMIZERS))
+    option("--lr", "RATE", f"learning rate ({sgd.lr} with sgd, {OPTIMIZERS['adam'].lr} with adam)", _number)
+    option("--momentum", "M", f"for sgd, nesterov ({sgd.momentum}) and rmsprop (0)", _number)
+    option("--weight-decay", "D", f"L2 penalty ({sgd.weight_decay:g} with sgd)", _number)
+    option("--schedule", "NAME", f"{', '.join(SCHEDULES)} (cosine)", _one_of(SCHEDULES))
+    option("--seed", "N", "for the splits, the weights, the order and dropout (0)", _whole(0))
+    option("--out", "DIR", "folder for everything that is written (runs/MODEL-DATA)", Path)
+    parser.add_argument("--resume", action="store_true", help="go on where a training was interrupted")
+    parser.add_argument("--no-plots", dest="plots", action="store_false", help="draw no pictures")
+
+
+def _schedules_in_words() -> str:
+    from minicnn.train.recipes import SCHEDULES
+
+    return "schedules:\n" + "\n".join(f"  {name:<12} {kind.description}" for name, kind in SCHEDULES.items())
+
+
+def _one_of(known: Any) -> Callable[[str], str]:
+    def name(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(unknown(text, known))
+        return text
+
+    return name
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if int(text) >= least:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r}, but a whole number of at least {least} is expected")
+
+    return whole
+
+
+def _number(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r}, but a number of at least 0 is expected")
+
+
+def _part(text: str) -> int | float:
+    """A count as int, a fraction below 1 as float."""
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if text.strip().isdecimal():
+            return int(text)
+        if 0 < value < 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r}, but a whole number or a fraction below 1 is expected")

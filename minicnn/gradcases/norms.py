@@ -1,0 +1,99 @@
+"""Cases for batch norm, local response normalisation and dropout."""
+
+from typing import Any
+
+import numpy as np
+
+from minicnn import functional as F
+from minicnn import random
+from minicnn.gradcases.case import Case, case, normal, uniform
+from minicnn.tensor import Tensor
+
+TRAINING = ("batch_norm.training", "batch_norm.training_backward")
+INFERENCE = ("batch_norm.inference", "batch_norm.inference_backward")
+RESPONSE = ("local_response_norm.forward", "local_response_norm.backward")
+DROPOUT = ("dropout.forward",)
+
+
+def trained(x: Any, w: Any = None, b: Any = None, **settings: Any) -> Any:
+    """Batch norm in training."""
+    return F.batch_norm(x, None, None, w, b, training=True, **settings)
+
+
+def with_statistics(x: Any, w: Any, b: Any) -> Any:
+    """Batch norm in training, with running statistics that move and must have no part in the gradient."""
+    C = x.shape[1]
+    return F.batch_norm(x, Tensor(np.zeros(C)), Tensor(np.ones(C)), w, b, training=True)
+
+
+def applied(x: Any, w: Any = None, b: Any = None) -> Any:
+    """Batch norm in inference, with fixed statistics."""
+    C = x.shape[1]
+    return F.batch_norm(x, Tensor(np.linspace(-1, 1, C)), Tensor(np.linspace(0.5, 2, C)), w, b)
+
+
+def summed(x: Any, w: Any, b: Any) -> Any:
+    """The sum of a batch norm's outputs, which does not depend on x."""
+    return F.sum(trained(x, w, b))
+
+
+def channels_last(x: Any, w: Any, b: Any) -> Any:
+    """Batch norm of an array whose memory is not in the usual order."""
+    return F.permute(trained(F.permute(x, 0, 3, 1, 2), w, b), 0, 2, 3, 1)
+
+
+BATCH_NORM = [
+    case("batch_norm", f"training, {description}", fn, *inputs, parts=TRAINING)
+    for description, fn, *inputs in [
+        ("images", trained, normal(3, 4, 3, 2), normal(4), normal(4)),
+        ("vectors", trained, normal(6, 4), normal(4), normal(4)),
+        ("sequences", trained, normal(3, 2, 4), normal(2), normal(2)),
+        ("without scale and shift", trained, normal(3, 2, 3, 3)),
+        ("one image, one channel", trained, normal(1, 1, 3, 3), normal(1), normal(1)),
+        ("a large ε", lambda *inputs: trained(*inputs, eps=0.5), normal(4, 3), normal(3), normal(3)),
+        ("a mean far from 0", trained, uniform(9, 12, 3, 2, 3, 3), normal(2), normal(2)),
+        ("with running statistics", with_statistics, normal(3, 2, 3, 3), normal(2), normal(2)),
+        ("memory in another order", channels_last, normal(3, 3, 2, 4), normal(4), normal(4)),
+        ("summed up: a gradient of 0", summed, normal(3, 2, 3, 3), normal(2), normal(2)),
+    ]
+] + [
+    case("batch_norm", f"inference, {description}", applied, *inputs, parts=INFERENCE)
+    for description, *inputs in [
+        ("images", normal(3, 4, 3, 2), normal(4), normal(4)),
+        ("vectors", normal(6, 4), normal(4), normal(4)),
+        ("without scale and shift", normal(3, 2, 3, 3)),
+    ]
+]
+
+
+def response(description: str, shape: tuple, *settings: Any) -> Case:
+    """Local response normalisation."""
+    fn = lambda x: F.local_response_norm(x, *settings)  # noqa: E731  (a case holds a function)
+    return case("local_response_norm", description, fn, normal(*shape), parts=RESPONSE)
+
+
+RESPONSES = [
+    response("AlexNet's setting", (2, 7, 2, 2), 5, 1e-4, 0.75, 2.0),
+    response("a strong α", (2, 7, 2, 2), 5, 1.0, 0.75, 2.0),
+    response("an even window", (2, 6, 2, 2), 4, 2.0, 0.75, 1.0),
+    response("a window of two", (1, 4, 2, 3), 2, 2.0, 0.5, 1.0),
+    response("a window of one channel", (1, 3, 2, 2), 1, 1.0, 0.75, 1.0),
+    response("a window wider than the channels", (1, 3, 2, 2), 8, 2.0, 0.75, 1.0),
+    response("β above 1, sequences", (2, 5, 3), 3, 1.0, 1.5, 1.0),
+]
+
+
+def seeded(operation: Any, p: float) -> Any:
+    """Dropout that draws one mask at every call."""
+    return lambda x: operation(x, p, generator=random.Generator(7))
+
+
+DROPOUTS = [
+    case("dropout", "p = 0.4", seeded(F.dropout, 0.4), normal(4, 6), parts=DROPOUT),
+    case("dropout", "p = 0.9", seeded(F.dropout, 0.9), normal(4, 6), parts=DROPOUT),
+    case("dropout", "p = 1", seeded(F.dropout, 1.0), normal(4, 6), parts=DROPOUT),
+    case("dropout", "outside training", lambda x: F.dropout(x, 0.4, training=False), normal(4, 6), parts=()),
+    case("dropout2d", "p = 0.4", seeded(F.dropout2d, 0.4), normal(3, 4, 2, 2), parts=DROPOUT),
+]
+
+TABLE = [*BATCH_NORM, *RESPONSES, *DROPOUTS]

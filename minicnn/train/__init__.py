@@ -1,0 +1,40 @@
+"""Training: the loop, and around it validation, checkpoints, pictures and a display.
+
+>>> from minicnn import data, models, optim, train
+>>> digits = data.load("digits")
+>>> model = models.create("mlp_300_100")
+>>> trainer = train.Trainer(model, optim.SGD(model.parameters(), lr=0.1))
+>>> trainer.fit(digits.train, digits.validation, epochs=2)
+>>> train.evaluate(model, digits.test).accuracy > 0.8
+True
+
+    loop        the training loop, and measuring what was learnt
+    trainer     epochs, validation, history, the best weights
+    files       files that are never half written
+    checkpoint  a training's state, and a model's weights, as files
+    interrupt   Ctrl-C between two steps
+    display     a bar, or a line for each epoch
+    plots       pictures
+    recipes     optimisers, schedules and default settings by name
+    options     what was given, what the recipes add, what a checkpoint remembers
+    folders     where a training's files go
+    run         a whole training, as ``minicnn train`` does it
+"""
+
+from minicnn.train.checkpoint import CheckpointError, load_weights, save_weights
+from minicnn.train.loop import DivergedError, Evaluation, Step, evaluate, train
+from minicnn.train.trainer import Callback, Epoch, Trainer
+
+__all__ = [
+    "Callback",
+    "CheckpointError",
+    "DivergedError",
+    "Epoch",
+    "Evaluation",
+    "Step",
+    "Trainer",
+    "evaluate",
+    "load_weights",
+    "save_weights",
+    "train",
+]

@@ -1,0 +1,91 @@
+"""The options of a training: those given, those the recipes complete, and those a checkpoint remembers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from minicnn.backend import unknown
+from minicnn.train.recipes import OPTIMIZERS, RECIPES, SCHEDULES
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a training's result is a function of. Where its files are is not among it.
+
+    ``validation`` None stands for the data set's own number, ``momentum`` None for an optimiser without.
+    """
+
+    model: str
+    data: str
+    validation: int | float | None
+    epochs: int
+    batch_size: int
+    optimizer: str
+    lr: float
+    momentum: float | None
+    weight_decay: float
+    schedule: str
+    seed: int
+
+
+def complete(given: dict[str, Any]) -> Options:
+    """Options of which ``model`` and perhaps others were given: the recipes have the others.
+
+    Raises ValueError for the name of a data set, optimiser or schedule that is unknown, with the nearest.
+
+    >>> options = complete({"model": "lenet5", "optimizer": "adam"})
+    >>> options.data, options.lr
+    ('digits', 0.001)
+    """
+    given = {"data": "digits", **given}
+    for name, known in (("data", RECIPES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        if name in given and given[name] not in known:
+            raise ValueError(f"{name}: {unknown(given[name], known)}")
+    recipe = RECIPES[given["data"]]
+    kind = OPTIMIZERS[given.get("optimizer", recipe.optimizer)]
+    defaults = {
+        "validation": None,
+        **asdict(recipe),
+        "lr": kind.lr,
+        "momentum": kind.momentum,
+        "weight_decay": kind.weight_decay,
+        "seed": 0,
+    }
+    return Options(**{**defaults, **given})
+
+
+def resumed(saved: Any, given: dict[str, Any], finished: int) -> Options:
+    """The options of a saved training, where what was given now does not contradict them.
+
+    Another number of epochs is taken where the schedule does not depend on it and no fewer than ``finished``
+    are asked for.
+
+    Raises ValueError that names every contradiction.
+
+    >>> saved = asdict(complete({"model": "lenet5", "schedule": "constant"}))
+    >>> resumed(saved, {"epochs": 99}, finished=4).epochs
+    99
+    >>> resumed(saved, {"lr": 0.1, "epochs": 3}, finished=4)
+    Traceback (most recent call last):
+    ValueError: --lr 0.1 contradicts the training's 0.05; --epochs 3, but 4 are finished
+    """
+    names = {field.name for field in fields(Options)}
+    if not isinstance(saved, dict) or set(saved) != names:
+        raise ValueError("it does not say with which options it was trained")
+    options = Options(**saved)
+    faults = []
+    for name, value in given.items():
+        own = getattr(options, name)
+        if value == own:
+            continue
+        option = name if name == "model" else "--" + name.replace("_", "-")
+        if name != "epochs":
+            faults.append(f"{option} {value} contradicts the training's {own}")
+        elif SCHEDULES[options.schedule].fixed_length:
+            faults.append(f"--epochs {value}, but the schedule {options.schedule!r} was laid out for {own}")
+        elif value < finished:
+            faults.append(f"--epochs {value}, but {finished} are finished")
+    if faults:
+        raise ValueError("; ".join(faults))
+    return replace(options, epochs=given.get("epochs", options.epochs))

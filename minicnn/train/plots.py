@@ -1,0 +1,180 @@
+"""Pictures of a training: the curves, the confusion matrix, and images with what the network says of them.
+
+Each function returns a PNG as bytes. Colours are Okabe and Ito's, which the colour-blind can tell apart;
+blue is what is right or training, vermilion what is wrong or validation.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minicnn.data import Dataset, Split
+from minicnn.train.loop import Evaluation
+from minicnn.train.trainer import Epoch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#8A8A8A", "#222222"
+
+COUNTS_UP_TO = 20
+"""Classes up to which a confusion matrix has room for its counts."""
+
+ROWS, COLUMNS = 6, 8
+MISTAKES = 16
+"""How many of the grid's images are wrong ones at most."""
+
+
+def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> bytes:
+    """Loss and accuracy against epochs, for training and validation; ``best`` is marked."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    figure = _figure(10, 4.2)
+    figure.suptitle(title, color=INK)
+    panels = (
+        ("loss (mean cross-entropy, logarithmic)", "loss", "validation_loss"),
+        ("accuracy", "accuracy", "validation_accuracy"),
+    )
+    numbers = [epoch.number for epoch in history]
+    dot = "o" if len(history) < 3 else None
+    for axes, (name, training, validation) in zip(figure.subplots(1, 2), panels, strict=True):
+        axes.plot(numbers, [getattr(e, training) for e in history], color=BLUE, marker=dot, label="training")
+        points = [(e.number, getattr(e, validation)) for e in history if getattr(e, validation) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=VERMILION, marker=dot, label="validation")
+        if best is not None:
+            label = f"best on validation: epoch {best.number}"
+            axes.plot(best.number, getattr(best, validation), "D", color=VERMILION, label=label)
+        axes.set_title(name, fontsize=11, color=INK)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(color="#DDDDDD", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    loss, accuracy = figure.axes
+    loss.set_yscale("log")
+    loss.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    accuracy.set_ylim(top=1.0)
+    accuracy.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+    accuracy.legend(frameon=False, loc="lower right")
+    return _png(figure)
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """How often images of class t were taken for class p.
+
+    Shapes: labels and predictions (N,), the matrix (classes, classes) with t down and p across. Dtype: int64.
+
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
+
+
+def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> bytes:
+    """A confusion matrix with its counts: what is right in blue, mistakes in vermilion."""
+    classes = len(class_names)
+    numbered = classes <= COUNTS_UP_TO
+    size = min(12, 2.2 + 0.5 * classes)
+    figure = _figure(max(size, 5.5), size + 0.4)
+    axes = figure.subplots()
+    right = np.eye(classes, dtype=bool)
+    # Each kind by its own scale, or a few mistakes among thousands of images would be invisible.
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    mistakes = matrix / matrix[~right].max(initial=4)
+    for values, mask, name in ((shares, ~right, "Blues"), (mistakes, right | (matrix == 0), "Oranges")):
+        axes.imshow(np.ma.masked_array(values, mask), cmap=name, vmin=0, vmax=1.25)
+    if numbered:
+        for (t, p), count in np.ndenumerate(matrix):
+            dark = shares[t, p] > 0.6 if t == p else mistakes[t, p] > 0.6
+            colour = "#BBBBBB" if count == 0 else "white" if dark else INK
+            axes.text(p, t, f"{count:,}", ha="center", va="center", color=colour, fontsize=10)
+    axes.set_xticks(np.arange(classes), class_names, rotation=0 if max(map(len, class_names)) < 4 else 60)
+    axes.set_yticks(np.arange(classes), class_names)
+    axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#E6E6E6", linewidth=0.7)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_color("#CCCCCC")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(title, color=INK, fontsize=11)
+    return _png(figure)
+
+
+def choose_examples(labels: np.ndarray, found: Evaluation, count: int) -> np.ndarray:
+    """Which images to show: up to a third mistakes, the surest first, and then right ones from all over.
+
+    Returns their indices, at most ``count``.
+    """
+    sure = found.probabilities.max(axis=1)
+    wrong, right = (
+        np.flatnonzero(mask) for mask in (found.predictions != labels, found.predictions == labels)
+    )
+    wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
+    few = wrong[: max(MISTAKES, count - len(right))][:count]
+    rest = min(count - len(few), len(right))
+    return np.concatenate([few, right[np.linspace(0, len(right) - 1, rest).round().astype(int)]])
+
+
+def predictions(dataset: Dataset, split: Split, found: Evaluation, title: str) -> bytes:
+    """A grid of images with the class they were taken for and its probability; the wrong ones are framed."""
+    chosen = choose_examples(split.labels, found, ROWS * COLUMNS)
+    rows = -(-len(chosen) // COLUMNS)
+    short = max(map(len, dataset.class_names)) < 4
+    size = 10 if short else 8.5
+    figure = _figure(1.3 * COLUMNS, (1.48 if short else 1.72) * rows + 0.5)
+    figure.suptitle(title, color=INK, fontsize=12)
+    pixels = dataset.to_pixels(split.images[chosen])
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in panels[len(chosen) :]:
+        axes.set_axis_off()
+    for axes, index, image in zip(panels, chosen, pixels, strict=False):
+        label, predicted = split.labels[index], found.predictions[index]
+        _show(axes, image)
+        words = f"{dataset.class_names[predicted]}  {_percent(found.probabilities[index, predicted])}"
+        if label == predicted:
+            axes.set_title(words, fontsize=size, color=INK, pad=4)
+            _frame(axes, "#CCCCCC", 0.8)
+        else:
+            words += (", is " if short else "\nis ") + dataset.class_names[label]
+            axes.set_title(words, fontsize=size, color=VERMILION, fontweight="bold", pad=4)
+            _frame(axes, VERMILION, 2.5)
+    return _png(figure)
+
+
+def _percent(probability: float) -> str:
+    """A probability as one reads it, without claiming certainty."""
+    return ">99 %" if probability > 0.995 else f"{probability:.0%}".replace("%", " %")
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    """An image (C, H, W) of values in 0..1; grey ones as ink on paper."""
+    if len(image) == 1:
+        axes.imshow(image[0], cmap="gray_r", vmin=0, vmax=1)
+    else:
+        axes.imshow(image.transpose(1, 2, 0))
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _frame(axes: Axes, colour: str, width: float) -> None:
+    axes.spines[:].set_color(colour)
+    axes.spines[:].set_linewidth(width)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a window system
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
+
+
+def _png(figure: Any) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()

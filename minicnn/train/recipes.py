@@ -1,0 +1,140 @@
+"""Optimisers and schedules by name, and the settings that `minicnn train` takes where none are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from minicnn import optim
+from minicnn.backend import unknown
+from minicnn.optim import Optimizer
+from minicnn.optim import lr_scheduler as schedules
+from minicnn.optim.lr_scheduler import LRScheduler
+from minicnn.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class OptimizerKind:
+    """An optimiser's class, the options that its name fixes, and the values its settings have by default.
+
+    ``momentum`` is None for one that has no such option.
+    """
+
+    create: type[Optimizer]
+    lr: float
+    momentum: float | None = None
+    weight_decay: float = 0.0
+    fixed: tuple[tuple[str, Any], ...] = ()
+
+
+OPTIMIZERS = {
+    "sgd": OptimizerKind(optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4),
+    "nesterov": OptimizerKind(
+        optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4, fixed=(("nesterov", True),)
+    ),
+    "rmsprop": OptimizerKind(optim.RMSprop, lr=1e-3, momentum=0.0),
+    "adam": OptimizerKind(optim.Adam, lr=1e-3),
+    "adamw": OptimizerKind(optim.AdamW, lr=1e-3, weight_decay=1e-2),
+    "adamax": OptimizerKind(optim.Adamax, lr=2e-3),
+    "nadam": OptimizerKind(optim.NAdam, lr=1e-3),
+}
+
+
+def make_optimizer(
+    name: str, parameters: Iterable[Tensor], *, lr: float, momentum: float | None, weight_decay: float
+) -> Optimizer:
+    """Create an optimiser by its name in :data:`OPTIMIZERS`.
+
+    Raises ValueError for an unknown name, with the nearest, for momentum with one that has none, and for
+    values out of range.
+
+    >>> import minicnn as mc
+    >>> w = mc.nn.Parameter(mc.zeros(3))
+    >>> make_optimizer("nesterov", [w], lr=0.1, momentum=0.9, weight_decay=0.0).param_groups[0]["nesterov"]
+    True
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer: {unknown(name, OPTIMIZERS)}")
+    kind = OPTIMIZERS[name]
+    options = dict(kind.fixed, lr=lr, weight_decay=weight_decay)
+    if kind.momentum is not None:
+        options["momentum"] = momentum
+    elif momentum is not None:
+        able = ", ".join(name for name, kind in OPTIMIZERS.items() if kind.momentum is not None)
+        raise ValueError(f"momentum: {name} has no such option ({able} have)")
+    return kind.create(parameters, **options)
+
+
+@dataclass(frozen=True)
+class ScheduleKind:
+    """How to create a schedule, what it does in words, and whether it depends on the number of epochs."""
+
+    create: Callable[[Optimizer, int], LRScheduler | None]
+    description: str
+    fixed_length: bool = False
+
+
+LENET_FACTORS = ((2, 1.0), (5, 0.4), (8, 0.2), (12, 0.1))
+"""LeNet-5's published rates 5e-4, 2e-4, 1e-4, 5e-5 and then 1e-5, relative to the first, each with the
+number of the epoch where it ends."""
+
+
+def lenet_factor(epoch: int) -> float:
+    """The learning rate of LeNet-5's published schedule in an epoch, relative to the first epoch's.
+
+    Source: LeCun et al. 1998, section III.B.
+
+    >>> [lenet_factor(epoch) for epoch in (0, 2, 5, 8, 12, 19)]
+    [1.0, 0.4, 0.2, 0.1, 0.02, 0.02]
+    """
+    return next((factor for end, factor in LENET_FACTORS if epoch < end), 0.02)
+
+
+SCHEDULES = {
+    "constant": ScheduleKind(lambda optimizer, epochs: None, "the same rate throughout"),
+    "step": ScheduleKind(
+        lambda optimizer, epochs: schedules.StepLR(optimizer, max(1, -(-epochs // 3))),
+        "× 0.1 after each third of the epochs",
+        fixed_length=True,
+    ),
+    "cosine": ScheduleKind(
+        lambda optimizer, epochs: schedules.CosineAnnealingLR(optimizer, epochs),
+        "half a cosine wave down to 0 at the end",
+        fixed_length=True,
+    ),
+    "exponential": ScheduleKind(
+        lambda optimizer, epochs: schedules.ExponentialLR(optimizer, 0.9), "× 0.9 after each epoch"
+    ),
+    "plateau": ScheduleKind(
+        lambda optimizer, epochs: schedules.ReduceLROnPlateau(optimizer, patience=2),
+        "× 0.1 after three epochs without a lower validation loss",
+    ),
+    "lenet": ScheduleKind(
+        lambda optimizer, epochs: schedules.LambdaLR(optimizer, lenet_factor),
+        "LeNet-5's published steps: × 1, 0.4, 0.2, 0.1, 0.02 from epochs 1, 3, 6, 9, 13 on",
+    ),
+}
+
+
+def make_schedule(name: str, optimizer: Optimizer, epochs: int) -> LRScheduler | None:
+    """Create a schedule by its name in :data:`SCHEDULES`; None for the constant rate.
+
+    Raises ValueError for an unknown name, with the nearest.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"schedule: {unknown(name, SCHEDULES)}")
+    return SCHEDULES[name].create(optimizer, epochs)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What suits a data set."""
+
+    epochs: int
+    batch_size: int
+    optimizer: str = "sgd"
+    schedule: str = "cosine"
+
+
+RECIPES = {"digits": Recipe(epochs=40, batch_size=32), "mnist": Recipe(epochs=10, batch_size=64)}
