@@ -268,8 +268,7 @@ class _Projection:
         size = max(abs(analytic), abs(numeric), scale, self.smallest_scale)
         error = difference / size if size else 0.0
         # At a kink the slopes on both sides differ, by no less than their mean differs from either.
-        kink = bend >= difference and bend > 1e-3 * size
-        return Report(False, error, i, element, analytic, numeric, kink)
+        return Report(False, error, i, element, analytic, numeric, kink=bend >= difference)
 
 
 def _check_input(L: _Projection, i: int, gx: Array, directions: int, generator: random.Generator) -> Report:

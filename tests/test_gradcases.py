@@ -273,6 +273,26 @@ def test_a_case_that_raises_is_a_row_that_failed(monkeypatch):
     assert rows[0].detail == "RuntimeError: no gradient today"
 
 
+class TestKinks:
+    def test_another_draw_is_tried(self):
+        draws = iter([np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([-1.0, 1.0])])
+        row = case("relu", "two unlucky draws", F.relu, lambda generator: next(draws)).check()
+        assert row.ok, row.detail
+
+    def test_not_for_ever(self):
+        row = case("relu", "unlucky draws", F.relu, lambda generator: np.array([1.0, 0.0])).check()
+        assert not row.ok
+        assert "kink" in row.detail
+
+    def test_a_wrong_gradient_has_one_chance(self):
+        draws = []
+        row = case(
+            "mul", "detached", lambda x: x.detach() * 2, lambda g: draws.append(1) or np.ones(3)
+        ).check()
+        assert not row.ok
+        assert draws == [1]
+
+
 @each_case
 def test_no_input_hides_a_mistake(case):
     """None is all of one value, and no parameter has the 0 or 1 with which it starts."""

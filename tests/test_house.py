@@ -5,6 +5,7 @@ import doctest
 import importlib
 import subprocess
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def modules():
             yield (inside.parts[0].removesuffix(".py") if folder == "minicnn" else folder), path
 
 
+def dotted(path):
+    """The name under which a file is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "minicnn" else ("minicnn", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 def imported(path):
     """The rooms that a module imports, wherever in the file the import stands."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -64,6 +72,12 @@ def test_arrows_point_down(room, path):
         if other == "__init__" and room in ("cli", "__main__", "gradcases"):
             continue  # these stand outside, and use minicnn as anyone would
         assert other == room or FLOOR[other] < FLOOR[room], f"{room} imports {other}"
+
+
+def test_every_package_is_installed():
+    found = {dotted(path) for _, path in modules() if path.name == "__init__.py"}
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == sorted(found)
 
 
 def test_no_pickle():
@@ -109,13 +123,6 @@ def test_import_is_quick():
 def test_files_are_of_readable_size():
     long = {str(p.relative_to(ROOT)): n for _, p in modules() if (n := len(p.read_text().splitlines())) > 500}
     assert not long
-
-
-def dotted(path):
-    """The name under which a file is imported."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    parts = parts if parts[0] == "minicnn" else ("minicnn", *parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 ROOMS = [dotted(path) for room, path in modules() if room != "__main__"]

@@ -130,7 +130,7 @@ def resolve_padding(
             sides.append((total // 2, total - total // 2))
         return sides[0], sides[1]
     try:
-        if isinstance(padding, Sequence) and len(padding) == 2 and isinstance(padding[0], Sequence):
+        if isinstance(padding, Sequence) and [isinstance(p, Sequence) for p in padding] == [True, True]:
             return pair(name, "padding", padding[0], 0), pair(name, "padding", padding[1], 0)
         ph, pw = pair(name, "padding", padding, 0)
     except ValueError:

@@ -5,6 +5,7 @@ NumPy's names ``axis`` and ``keepdims`` may be said for PyTorch's ``dim`` and ``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ def resolve_axes(name: str, ndim: int, dim: Any, axis: Any = None) -> Axes:
     dim = axis if dim is None else dim
     if dim is None:
         return tuple(range(ndim))
-    wanted = (dim,) if isinstance(dim, int | np.integer) else tuple(dim)
+    wanted = tuple(dim) if isinstance(dim, Sequence) else (dim,)
     axes = tuple(dimension(name, one, ndim) for one in wanted)
     if len(set(axes)) != len(axes):
         raise ValueError(f"{name}: dim {dim} names an axis twice")

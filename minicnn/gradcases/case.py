@@ -18,6 +18,10 @@ from minicnn.tensor import Tensor
 
 Draw = Callable[[random.Generator], Array]
 
+# A network has hundreds of maxima, and one in ten draws puts one of them so near its kink that differences
+# mean nothing. Such a draw proves nothing, and another one is tried; a wrong gradient fails at once.
+ATTEMPTS = 5
+
 
 class Row(NamedTuple):
     """What came of a case.
@@ -70,10 +74,10 @@ class Case:
                 families.setdefault((ran.backend, ran.algorithm), []).append(ran)
         return [replace(self, kernels=tuple(family)) for family in families.values()] or [self]
 
-    def build(self, seed: int) -> tuple[Callable[..., Any], tuple[Any, ...], list[str]]:
+    def build(self, seed: int, attempt: int = 0) -> tuple[Callable[..., Any], tuple[Any, ...], list[str]]:
         """The function to check, its inputs, and what to call them."""
         own_key = zlib.crc32(f"{self.operation}: {self.description}".encode())
-        generator = random.Generator(seed).fork(own_key)
+        generator = random.Generator(seed).fork(own_key, attempt)
         inputs = tuple(value(generator) if callable(value) else value for value in self.inputs)
         if self.module is None:
             return self.fn, inputs, [""] * len(inputs)
@@ -96,8 +100,11 @@ class Case:
         chosen = kernels.use(self.kernels[0].backend, wanted) if self.kernels else nullcontext()
         with own_random_numbers(), chosen, kernels.trace() as trace:
             try:
-                fn, inputs, names = self.build(seed)
-                report = gradcheck(fn, inputs, mode=mode, seed=seed, raise_exception=False)
+                for attempt in range(ATTEMPTS):
+                    fn, inputs, names = self.build(seed, attempt)
+                    report = gradcheck(fn, inputs, mode=mode, seed=seed, raise_exception=False)
+                    if not report.kink:
+                        break
             except Exception as problem:
                 return self.row(trace, np.inf, False, f"{type(problem).__name__}: {problem}")
         strange = self.unexpected(trace)

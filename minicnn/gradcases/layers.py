@@ -148,11 +148,14 @@ def loss_of(net: Any, x: Any, target: Any) -> Any:
     return F.cross_entropy(net(x), target, label_smoothing=0.1)
 
 
-LENET = lambda: models.create("lenet5")  # noqa: E731
+def lenet5() -> nn.Module:
+    """The registered network."""
+    return models.create("lenet5")
+
 
 NETWORKS = [
-    layer("lenet5", "its logits", LENET, normal(2, 1, 28, 28)),
-    layer("lenet5", "its loss", LENET, normal(2, 1, 28, 28), labels(10, 2), fn=loss_of),
+    layer("lenet5", "its logits", lenet5, normal(2, 1, 28, 28)),
+    layer("lenet5", "its loss", lenet5, normal(2, 1, 28, 28), labels(10, 2), fn=loss_of),
     layer("network", "residual, Inception; logits", small_network, normal(3, 2, 8, 8)),
     layer("network", "the same, loss", small_network, normal(3, 2, 8, 8), labels(5, 3), fn=loss_of),
     layer("network", "the same, evaluation", small_network, normal(3, 2, 8, 8), training=False),

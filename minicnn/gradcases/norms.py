@@ -42,27 +42,32 @@ def channels_last(x: Any, w: Any, b: Any) -> Any:
     return F.permute(trained(F.permute(x, 0, 3, 1, 2), w, b), 0, 2, 3, 1)
 
 
+IN_TRAINING: list[Any] = [
+    ("images", trained, normal(3, 4, 3, 2), normal(4), normal(4)),
+    ("vectors", trained, normal(6, 4), normal(4), normal(4)),
+    ("sequences", trained, normal(3, 2, 4), normal(2), normal(2)),
+    ("without scale and shift", trained, normal(3, 2, 3, 3)),
+    ("one image, one channel", trained, normal(1, 1, 3, 3), normal(1), normal(1)),
+    ("a large ε", lambda *inputs: trained(*inputs, eps=0.5), normal(4, 3), normal(3), normal(3)),
+    ("a mean far from 0", trained, uniform(9, 12, 3, 2, 3, 3), normal(2), normal(2)),
+    ("with running statistics", with_statistics, normal(3, 2, 3, 3), normal(2), normal(2)),
+    ("memory in another order", channels_last, normal(3, 3, 2, 4), normal(4), normal(4)),
+    ("summed up: a gradient of 0", summed, normal(3, 2, 3, 3), normal(2), normal(2)),
+]
+
+IN_INFERENCE: list[Any] = [
+    ("images", normal(3, 4, 3, 2), normal(4), normal(4)),
+    ("vectors", normal(6, 4), normal(4), normal(4)),
+    ("without scale and shift", normal(3, 2, 3, 3)),
+]
+
 BATCH_NORM = [
     case("batch_norm", f"training, {description}", fn, *inputs, parts=TRAINING)
-    for description, fn, *inputs in [
-        ("images", trained, normal(3, 4, 3, 2), normal(4), normal(4)),
-        ("vectors", trained, normal(6, 4), normal(4), normal(4)),
-        ("sequences", trained, normal(3, 2, 4), normal(2), normal(2)),
-        ("without scale and shift", trained, normal(3, 2, 3, 3)),
-        ("one image, one channel", trained, normal(1, 1, 3, 3), normal(1), normal(1)),
-        ("a large ε", lambda *inputs: trained(*inputs, eps=0.5), normal(4, 3), normal(3), normal(3)),
-        ("a mean far from 0", trained, uniform(9, 12, 3, 2, 3, 3), normal(2), normal(2)),
-        ("with running statistics", with_statistics, normal(3, 2, 3, 3), normal(2), normal(2)),
-        ("memory in another order", channels_last, normal(3, 3, 2, 4), normal(4), normal(4)),
-        ("summed up: a gradient of 0", summed, normal(3, 2, 3, 3), normal(2), normal(2)),
-    ]
-] + [
+    for description, fn, *inputs in IN_TRAINING
+]
+BATCH_NORM += [
     case("batch_norm", f"inference, {description}", applied, *inputs, parts=INFERENCE)
-    for description, *inputs in [
-        ("images", normal(3, 4, 3, 2), normal(4), normal(4)),
-        ("vectors", normal(6, 4), normal(4), normal(4)),
-        ("without scale and shift", normal(3, 2, 3, 3)),
-    ]
+    for description, *inputs in IN_INFERENCE
 ]
 
 

@@ -83,30 +83,29 @@ def pool(operation: Any, description: str, x: tuple, *window: Any, **settings: A
 
 
 def pooled_channels_last(x: Any) -> Any:
-    """Max and average pooling of an array whose memory is not in the usual order."""
+    """Max pooling of an array whose memory is not in the usual order."""
     return F.permute(F.max_pool2d(F.permute(x, 0, 3, 1, 2), 3, 2, 1), 0, 2, 3, 1)
 
 
 def averaged_channels_last(x: Any) -> Any:
-    """Max and average pooling of an array whose memory is not in the usual order."""
+    """Average pooling of an array whose memory is not in the usual order."""
     return F.permute(F.avg_pool2d(F.permute(x, 0, 3, 1, 2), 3, 2, 1), 0, 2, 3, 1)
 
 
-POOLING = [
-    pool(operation, *settings)
-    for operation in (F.max_pool2d, F.avg_pool2d)
-    for settings in [
-        ("2×2", (2, 3, 4, 6), 2),
-        ("2×2 with a remainder", (2, 2, 5, 7), 2),
-        ("overlapping: 3×3, stride 2", (2, 2, 7, 5), 3, 2),
-        ("overlapping: 3×3, stride 1, padding 1", (1, 2, 4, 4), 3, 1, 1),
-        ("3×2, stride 1 and 2", (1, 2, 5, 6), (3, 2), (1, 2)),
-        ("1×3, padding 0 and 1", (1, 2, 3, 6), (1, 3), 2, (0, 1)),
-        ("stride above the window", (1, 2, 7, 8), 2, 3),
-        ("the whole image", (2, 3, 4, 5), (4, 5)),
-        ("1×1, stride 2", (1, 2, 4, 5), 1, 2),
-    ]
-] + [
+WINDOWS: list[Any] = [
+    ("2×2", (2, 3, 4, 6), 2),
+    ("2×2 with a remainder", (2, 2, 5, 7), 2),
+    ("overlapping: 3×3, stride 2", (2, 2, 7, 5), 3, 2),
+    ("overlapping: 3×3, stride 1, padding 1", (1, 2, 4, 4), 3, 1, 1),
+    ("3×2, stride 1 and 2", (1, 2, 5, 6), (3, 2), (1, 2)),
+    ("1×3, padding 0 and 1", (1, 2, 3, 6), (1, 3), 2, (0, 1)),
+    ("stride above the window", (1, 2, 7, 8), 2, 3),
+    ("the whole image", (2, 3, 4, 5), (4, 5)),
+    ("1×1, stride 2", (1, 2, 4, 5), 1, 2),
+]
+
+POOLING = [pool(operation, *window) for operation in (F.max_pool2d, F.avg_pool2d) for window in WINDOWS]
+POOLING += [
     pool(F.max_pool2d, "ceil mode", (1, 2, 6, 6), 3, 2, ceil_mode=True),
     pool(F.max_pool2d, "ceil mode, padding 1", (1, 2, 6, 5), 3, 2, 1, ceil_mode=True),
     pool(F.max_pool2d, "dilation 2", (1, 2, 6, 7), 3, 1, 1, 2),

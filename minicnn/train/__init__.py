@@ -9,9 +9,11 @@
 True
 
     loop        the training loop, and measuring what was learnt
-    trainer     epochs, validation, history, the best weights
+    history     what is remembered of the epochs
+    trainer     epochs, validation, the best weights
+    state       a trainer's whole state as arrays and a document
     files       files that are never half written
-    checkpoint  a training's state, and a model's weights, as files
+    checkpoint  a training's state, and a model's weights, in files
     interrupt   Ctrl-C between two steps
     display     a bar, or a line for each epoch
     plots       pictures
@@ -22,8 +24,9 @@ True
 """
 
 from minicnn.train.checkpoint import CheckpointError, load_weights, save_weights
+from minicnn.train.history import Epoch
 from minicnn.train.loop import DivergedError, Evaluation, Step, evaluate, train
-from minicnn.train.trainer import Callback, Epoch, Trainer
+from minicnn.train.trainer import Callback, Trainer
 
 __all__ = [
     "Callback",

@@ -150,5 +150,5 @@ def _digest(arrays: Arrays, text: str) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         sha.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
-        sha.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+        sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return sha.hexdigest()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from minicnn.train.trainer import Callback, Epoch, Trainer
+from minicnn.train.history import Epoch
+from minicnn.train.trainer import Callback, Trainer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,8 +47,9 @@ class Display(Callback):
         self._epochs, self._steps = epochs, steps
         self._pace = _Pace(trainer, self._steps)
         if self._bar and trainer.epoch < epochs:
-            self._task = self._bar.add_task("", total=steps, figures="")
+            self._task = self._bar.add_task("", total=steps, figures="", visible=False)
             self._update(trainer)
+            self._bar.update(self._task, visible=True, refresh=True)
 
     def on_step(self, trainer: Trainer) -> None:
         self._pace.step(trainer)
@@ -57,12 +59,12 @@ class Display(Callback):
     def on_epoch(self, trainer: Trainer) -> None:
         epoch = trainer.history[-1]
         best = "  [green]best[/green]" if trainer.best is epoch else ""
+        if self._bar and trainer.epoch == self._epochs:
+            self._bar.remove_task(self._task)
+        elif self._bar:
+            self._update(trainer)
+            self._bar.refresh()
         self.console.print(line(epoch, self._epochs) + best, highlight=False, soft_wrap=True)
-        if self._bar:
-            if trainer.epoch == self._epochs:
-                self._bar.remove_task(self._task)
-            else:
-                self._update(trainer)
 
     def _update(self, trainer: Trainer) -> None:
         assert self._bar is not None

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn.data import Dataset, Split
+from minicnn.train.history import Epoch
 from minicnn.train.loop import Evaluation
-from minicnn.train.trainer import Epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -58,7 +58,7 @@ def prepare(
     options = complete(given)
     name = f"{options.model}-{options.data}"
     folder = folders.for_resuming(name, out) if resume else folders.for_new(name, out)
-    saved, about = None, {}
+    saved, about = None, dict[str, Any]()
     if resume and (folder / CHECKPOINT).exists():
         saved = checkpoint.read(folder / CHECKPOINT)
         options, about = _resumed(saved, given)
