@@ -208,7 +208,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
         added.set_defaults(run=run)
         return added
 
-    _add_train_options(command(train, epilog=_schedules_in_words()))
+    _add_train_options(command(train, epilog=_defaults_in_words()))
     command(models)
     costs = command(summary)
     _add_model(costs, "NAME")
@@ -234,32 +234,46 @@ def _add_train_options(parser: _Parser) -> None:
     def option(name: str, metavar: str, help: str, type: Callable[[str], Any] = str) -> None:
         parser.add_argument(name, metavar=metavar, help=help, type=type, default=None)
 
-    per_data = {
-        key: ", ".join(f"{getattr(recipe, key)} for {name}" for name, recipe in RECIPES.items())
-        for key in ("epochs", "batch_size")
-    }
-    sgd = OPTIMIZERS["sgd"]
     _add_model(parser, "MODEL")
     option("--data", "NAME", f"{' or '.join(RECIPES)} (digits, which are in the package)", _one_of(RECIPES))
     option("--data-dir", "DIR", "where the data's files are (MINICNN_DATA, else they are downloaded)")
     option("--validation", "N", "images held out of the training: a number, or a fraction", _part)
-    option("--epochs", "N", f"passes over the training images ({per_data['epochs']})", _whole(1))
-    option("--batch-size", "N", f"images in a step ({per_data['batch_size']})", _whole(1))
-    option("--optimizer", "NAME", f"{', '.join(OPTIMIZERS)} (sgd)", _one_of(OPTIMIZERS))
-    option("--lr", "RATE", f"learning rate ({sgd.lr} with sgd, {OPTIMIZERS['adam'].lr} with adam)", _number)
-    option("--momentum", "M", f"for sgd, nesterov ({sgd.momentum}) and rmsprop (0)", _number)
-    option("--weight-decay", "D", f"L2 penalty ({sgd.weight_decay:g} with sgd)", _number)
-    option("--schedule", "NAME", f"{', '.join(SCHEDULES)} (cosine)", _one_of(SCHEDULES))
+    option("--epochs", "N", "passes over the training images", _whole(1))
+    option("--batch-size", "N", "images in a step", _whole(1))
+    option("--optimizer", "NAME", "see below", _one_of(OPTIMIZERS))
+    option("--lr", "RATE", "learning rate", _number)
+    option("--momentum", "M", "for sgd, nesterov and rmsprop", _number)
+    option("--weight-decay", "D", "how strongly weights are drawn to zero", _number)
+    option("--label-smoothing", "S", "the share of a label that goes to all classes alike", _share)
+    option("--schedule", "NAME", "of the learning rate, see below", _one_of(SCHEDULES))
     option("--seed", "N", "for the splits, the weights, the order and dropout (0)", _whole(0))
     option("--out", "DIR", "folder for everything that is written (runs/MODEL-DATA)", Path)
     parser.add_argument("--resume", action="store_true", help="go on where a training was interrupted")
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="draw no pictures")
 
 
-def _schedules_in_words() -> str:
-    from minicnn.train.recipes import SCHEDULES
+def _defaults_in_words() -> str:
+    from minicnn.train.options import complete
+    from minicnn.train.recipes import OPTIMIZERS, RECIPES, SCHEDULES, TUNED
 
-    return "schedules:\n" + "\n".join(f"  {name:<12} {kind.description}" for name, kind in SCHEDULES.items())
+    def section(title: str, rows: dict[str, str]) -> str:
+        return "\n".join([title, *(f"  {name:<18} {words}" for name, words in rows.items())])
+
+    recipes = {}
+    for model, data in [*TUNED, *(("others", name) for name in RECIPES)]:
+        recipes[f"{model} on {data}"] = str(complete({"model": model, "data": data}))
+    optimizers = {
+        name: f"lr {kind.lr:g}, weight decay {kind.weight_decay:g}"
+        + ("" if kind.momentum is None else f", momentum {kind.momentum:g}")
+        for name, kind in OPTIMIZERS.items()
+    }
+    return "\n\n".join(
+        [
+            section("where nothing else is given:", recipes),
+            section("optimizers, and their own defaults:", optimizers),
+            section("schedules:", {name: kind.description for name, kind in SCHEDULES.items()}),
+        ]
+    )
 
 
 def _one_of(known: Any) -> Callable[[str], str]:
@@ -286,6 +300,13 @@ def _number(text: str) -> float:
         if 0 <= float(text) < float("inf"):
             return float(text)
     raise argparse.ArgumentTypeError(f"{text!r}, but a number of at least 0 is expected")
+
+
+def _share(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r}, but a number from 0 to below 1 is expected")
 
 
 def _part(text: str) -> int | float:

@@ -214,6 +214,26 @@ class Choice(NamedTuple):
     algorithm: str
 
 
+# Algorithms that are for certain geometries only: whether a case is one of them. Others are for all.
+ONLY_FOR = {
+    "depthwise": lambda case: case.shapes[1][1] == 1 and case.shapes[0][1] == case.settings.get("groups", 1),
+}
+
+
+def applies(choice, case):
+    return choice.algorithm not in ONLY_FOR or ONLY_FOR[choice.algorithm](case)
+
+
+def each_algorithm(operation, cases, without=()):
+    """Parameters for pytest: every case with every algorithm that is for it."""
+    return [
+        pytest.param(case, choice.values[0], id=f"{case.name}-{choice.id}", marks=choice.marks)
+        for case in cases
+        for choice in algorithms(operation, without)
+        if applies(choice.values[0], case)
+    ]
+
+
 def algorithms(operation, without=()):
     """Parameters for pytest: every family and algorithm there is for an operation, or for a part of one."""
     found = dict.fromkeys(

@@ -142,11 +142,14 @@ def test_extremes_neither_overflow_nor_lose_their_digits(dtype):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(4, 3), (3,), (2, 5, 3), (1, 3), (0, 3)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_linear_equals_composed_twin(dtype, shape, bias):
+@pytest.mark.parametrize("choice", algorithms("linear"))
+def test_linear_equals_composed_twin(choice, dtype, shape, bias):
     arrays = [normal("x", shape, dtype), normal("w", (5, 3), dtype)]
     arrays += [normal("b", 5, dtype)] if bias else []
     expected = run(composed.linear, [array.astype(np.float64) for array in arrays])
-    results = run(F.linear, arrays, normal("upstream", (*shape[:-1], 5), dtype))
+    with running("linear", choice) as ran:
+        results = run(F.linear, arrays, normal("upstream", (*shape[:-1], 5), dtype), choice.backend)
+    assert [one.operation for one in ran] == ["linear.forward", "linear.grad_input", "linear.grad_weight"]
     assert_close(results, expected, 1e-14 if dtype == np.float64 else 2e-6)
 
 
@@ -161,12 +164,13 @@ def test_linear_by_hand():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_linear_in_any_memory_layout(layout):
-    arrays = [normal("x", (4, 3)), normal("w", (5, 3)), normal("b", 5)]
-    gy = normal("upstream", (4, 5))
-    expected = run(F.linear, arrays, gy)
-    others = [dict(layouts(array))[layout] for array in arrays]
-    assert_close(run(F.linear, others, dict(layouts(gy))[layout]), expected, 1e-14)
+@pytest.mark.parametrize("choice", algorithms("linear"))
+def test_linear_in_any_memory_layout(choice, layout):
+    arrays, gy = [normal("x", (4, 3)), normal("w", (5, 3)), normal("b", 5)], normal("upstream", (4, 5))
+    others, other_gy = [dict(layouts(array))[layout] for array in arrays], dict(layouts(gy))[layout]
+    with running("linear", choice):
+        expected = run(F.linear, arrays, gy, choice.backend)
+        assert_close(run(F.linear, others, other_gy, choice.backend), expected, 1e-14)
 
 
 # Cross-entropy

@@ -69,7 +69,6 @@ def test_module_dict():
     assert {name for name, _ in heads.items()} == {"odd", "digit"}
 
 
-@pytest.mark.xfail(strict=True, reason="ModuleDict drops the old module first")
 def test_module_dict_keeps_its_module_when_another_is_refused():
     heads = nn.ModuleDict({"odd": Scale(2.0)})
     with pytest.raises(TypeError, match="odd"):
@@ -181,3 +180,23 @@ def test_separable_convolution_is_its_two_steps():
     around = F.conv2d(x, layer.conv1.weight, layer.conv1.bias, 2, 1, 2, groups=3)
     expected = F.conv2d(around, layer.pointwise.weight, layer.pointwise.bias)
     np.testing.assert_array_equal(layer(x).numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in"),
+    [
+        (lambda: nn.Linear(100, 80), 100),
+        (lambda: nn.Conv2d(16, 32, (3, 5)), 16 * 3 * 5),
+        (lambda: nn.Conv2d(32, 64, 3, groups=8), 4 * 3 * 3),
+    ],
+)
+def test_weights_begin_uniform_within_one_over_the_root_of_fan_in(layer, fan_in):
+    first, bound = layer(), fan_in**-0.5
+    for parameter in (first.weight, first.bias):
+        values = parameter.numpy()
+        assert 0.9 * bound < np.abs(values).max() <= bound
+        assert abs(values.mean()) < 0.25 * bound
+        assert abs(values.std() / (bound / 3**0.5) - 1) < 0.2
+    assert (first.weight.numpy() != layer().weight.numpy()).any()
+    mc.manual_seed(0)
+    np.testing.assert_array_equal(layer().weight.numpy(), first.weight.numpy())

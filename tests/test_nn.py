@@ -306,7 +306,6 @@ def test_batch_norm_of_the_wrong_rank(layer, shape):
     assert norm.num_batches_tracked.item() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the counter moves before the batch is checked")
 def test_a_refused_batch_is_not_counted():
     norm = nn.BatchNorm2d(3)
     with pytest.raises(ValueError, match="expected"):
@@ -331,7 +330,6 @@ def test_double_and_float_change_floating_parameters_and_buffers_alone():
         net.to("cuda")
 
 
-@pytest.mark.xfail(strict=True, reason="Module.to drops gradients")
 def test_to_the_dtype_it_has_keeps_the_gradients():
     layer = nn.Linear(2, 1)
     layer(mc.ones(3, 2)).sum().backward()
@@ -339,7 +337,6 @@ def test_to_the_dtype_it_has_keeps_the_gradients():
     assert layer.weight.grad.tolist() == [[3, 3]]
 
 
-@pytest.mark.xfail(strict=True, reason="Module.to turns parameters into integers")
 def test_parameters_refuse_a_dtype_without_gradients():
     with pytest.raises((TypeError, ValueError), match="int64"):
         nn.Linear(2, 2).to("int64")

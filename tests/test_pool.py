@@ -36,7 +36,7 @@ NOT_COUNTED = [
 CASES = MAX_POOLS + [("avg_pool2d", case) for case in POOLS + NOT_COUNTED]
 
 
-def each_algorithm(cases, without=()):
+def pools(cases, without=()):
     return [
         pytest.param(op, case, choice.values[0], id=f"{op}-{case.name}-{choice.id}", marks=choice.marks)
         for op, case in cases
@@ -147,7 +147,7 @@ def test_average_by_hand(settings, y, gx):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("operation", "case", "choice"), each_algorithm(CASES, without=["naive"]))
+@pytest.mark.parametrize(("operation", "case", "choice"), pools(CASES, without=["naive"]))
 def test_algorithms_equal_the_loops(operation, case, choice, dtype):
     expected = by_loops_in_float64(operation, case)
     x = distinct(case.name, case.shapes[0], dtype)
@@ -173,7 +173,7 @@ def test_composed_twin_equals_the_loops(operation, case):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("operation", "case", "choice"),
-    each_algorithm([one for one in CASES if one[1].name in ("2x2", "overlapping padded ceil", "global")]),
+    pools([one for one in CASES if one[1].name in ("2x2", "overlapping padded ceil", "global")]),
 )
 def test_memory_layout_makes_no_difference(operation, case, choice, dtype, layout):
     x = distinct(case.name, case.shapes[0], dtype)
@@ -187,7 +187,7 @@ def test_memory_layout_makes_no_difference(operation, case, choice, dtype, layou
 
 @pytest.mark.parametrize(
     ("operation", "case", "choice"),
-    each_algorithm([(op, pool("2x2", (0, 3, 5, 5), 2)) for op in ("max_pool2d", "avg_pool2d")]),
+    pools([(op, pool("2x2", (0, 3, 5, 5), 2)) for op in ("max_pool2d", "avg_pool2d")]),
 )
 def test_no_images(operation, case, choice):
     with running(operation, choice):
@@ -198,7 +198,7 @@ def test_no_images(operation, case, choice):
 # What the maximum does with equal numbers, padding, infinities and NaN
 
 
-@pytest.mark.parametrize(("operation", "case", "choice"), each_algorithm(MAX_POOLS))
+@pytest.mark.parametrize(("operation", "case", "choice"), pools(MAX_POOLS))
 def test_first_of_equal_pixels_wins(operation, case, choice):
     """In reading order: with few different numbers nearly every window has ties."""
     x = np.round(normal(case.name, case.shapes[0]))

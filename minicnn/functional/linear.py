@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from minicnn import kernels
 from minicnn.autograd import Array, Function, as_variable
 from minicnn.functional.check import same_dtype
 
@@ -13,19 +14,20 @@ class Linear(Function):
 
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
         self.save(x, w)
-        y = x @ w.T
-        if b is not None:
-            y += b
-        return y
+        y = kernels.run("linear.forward", x.reshape(-1, x.shape[-1]), w, b)
+        return y.reshape(*x.shape[:-1], w.shape[0])
 
     def backward(self, gy: Array) -> tuple[Array | None, Array | None, Array | None]:
         x, w = self.saved
         rows = gy.reshape(-1, gy.shape[-1])
-        return (
-            gy @ w if self.needs[0] else None,
-            rows.T @ x.reshape(-1, x.shape[-1]) if self.needs[1] else None,
-            rows.sum(axis=0) if self.needs[2] else None,
-        )
+        gx = gw = gb = None
+        if self.needs[0]:
+            gx = kernels.run("linear.grad_input", rows, w).reshape(x.shape)
+        if self.needs[1]:
+            gw = kernels.run("linear.grad_weight", rows, x.reshape(-1, x.shape[-1]))
+        if self.needs[2]:
+            gb = rows.sum(axis=0)
+        return gx, gw, gb
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:

@@ -85,8 +85,10 @@ class ModuleDict(Module):
             self.add_module(name, module)
 
     def __setitem__(self, name: str, module: Module) -> None:
-        self._modules.pop(name, None)
-        self.add_module(name, module)
+        if name in self._modules:
+            setattr(self, name, module)
+        else:
+            self.add_module(name, module)
 
     def __getitem__(self, name: str) -> Module:
         return self._modules[name]

@@ -188,13 +188,11 @@ class _BatchNorm(Module):
     def forward(self, x: Any) -> Any:
         if x.ndim not in self.axes:
             raise ValueError(f"{type(self).__name__}: expected {self.expected}, got shape {x.shape}")
-        momentum = self.momentum
-        if self.training and self.track_running_stats:
-            self.num_batches_tracked += 1
-            if momentum is None:
-                momentum = 1 / self.num_batches_tracked.item()
+        momentum, tracking = self.momentum, self.training and self.track_running_stats
+        if tracking and momentum is None:
+            momentum = 1 / (self.num_batches_tracked.item() + 1)
         use_batch = self.training or not self.track_running_stats
-        return F.batch_norm(
+        y = F.batch_norm(
             x,
             self.running_mean,
             self.running_var,
@@ -204,6 +202,9 @@ class _BatchNorm(Module):
             momentum or 0.0,
             self.eps,
         )
+        if tracking:
+            self.num_batches_tracked += 1
+        return y
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -276,11 +276,17 @@ class Module:
             parameter.grad = None
 
     def to(self, target: Any) -> Self:
-        """Move to a device or a floating dtype, in place; whole-number buffers keep theirs."""
+        """Move to a device or floating dtype, in place, gradients too; whole-number buffers keep theirs."""
+        to_device = isinstance(target, str) and target.startswith(("cpu", "cuda"))
+        if not to_device and np.dtype(target).kind != "f":
+            raise TypeError(f"to: expected a device or a floating dtype, got {np.dtype(target)}")
         for _, tensor in self._named_state():
-            if tensor.dtype.kind == "f" or (isinstance(target, str) and target.startswith(("cpu", "cuda"))):
-                tensor.data = Tensor(tensor._data).to(target)._data
-                tensor.grad = None
+            if tensor.dtype.kind == "f" or to_device:
+                data = Tensor(tensor._data).to(target)._data
+                if data is not tensor._data:
+                    tensor.data = data
+                if tensor.grad is not None:
+                    tensor.grad = Tensor(tensor.grad).to(target)._data
         return self
 
     def double(self) -> Self:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from minicnn.backend import unknown
-from minicnn.train.recipes import OPTIMIZERS, RECIPES, SCHEDULES
+from minicnn.train.recipes import OPTIMIZERS, SCHEDULES, recipe_for
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,22 @@ class Options:
     lr: float
     momentum: float | None
     weight_decay: float
+    label_smoothing: float
     schedule: str
     seed: int
+
+    def __str__(self) -> str:
+        """How the network is trained, in a line.
+
+        >>> print(complete({"model": "mnist_cnn"}))
+        sgd, lr 0.02 (cosine), momentum 0.9, weight decay 0.0005, batch size 32, 20 epochs, seed 0
+        """
+        words = [f"{self.optimizer}, lr {self.lr:g} ({self.schedule})"]
+        words += [f"momentum {self.momentum:g}"] if self.momentum is not None else []
+        words += [f"weight decay {self.weight_decay:g}"] if self.weight_decay else []
+        words += [f"label smoothing {self.label_smoothing:g}"] if self.label_smoothing else []
+        words += [f"batch size {self.batch_size}, {self.epochs} epochs, seed {self.seed}"]
+        return ", ".join(words)
 
 
 def complete(given: dict[str, Any]) -> Options:
@@ -39,17 +53,22 @@ def complete(given: dict[str, Any]) -> Options:
     ('digits', 0.001)
     """
     given = {"data": "digits", **given}
-    for name, known in (("data", RECIPES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+    recipe = recipe_for(given["model"], given["data"])
+    for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
         if name in given and given[name] not in known:
             raise ValueError(f"{name}: {unknown(given[name], known)}")
-    recipe = RECIPES[given["data"]]
     kind = OPTIMIZERS[given.get("optimizer", recipe.optimizer)]
+    own = kind is OPTIMIZERS[recipe.optimizer]
     defaults = {
         "validation": None,
-        **asdict(recipe),
-        "lr": kind.lr,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "optimizer": recipe.optimizer,
+        "lr": recipe.lr if own and recipe.lr is not None else kind.lr,
         "momentum": kind.momentum,
-        "weight_decay": kind.weight_decay,
+        "weight_decay": recipe.weight_decay if own and recipe.weight_decay is not None else kind.weight_decay,
+        "label_smoothing": recipe.label_smoothing,
+        "schedule": recipe.schedule,
         "seed": 0,
     }
     return Options(**{**defaults, **given})
@@ -63,12 +82,12 @@ def resumed(saved: Any, given: dict[str, Any], finished: int) -> Options:
 
     Raises ValueError that names every contradiction.
 
-    >>> saved = asdict(complete({"model": "lenet5", "schedule": "constant"}))
+    >>> saved = vars(complete({"model": "mnist_cnn", "schedule": "constant"}))
     >>> resumed(saved, {"epochs": 99}, finished=4).epochs
     99
     >>> resumed(saved, {"lr": 0.1, "epochs": 3}, finished=4)
     Traceback (most recent call last):
-    ValueError: --lr 0.1 contradicts the training's 0.05; --epochs 3, but 4 are finished
+    ValueError: --lr 0.1 contradicts the training's 0.02; --epochs 3, but 4 are finished
     """
     names = {field.name for field in fields(Options)}
     if not isinstance(saved, dict) or set(saved) != names:

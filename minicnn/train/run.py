@@ -81,7 +81,14 @@ def prepare(
     scheduler = make_schedule(options.schedule, optimizer, options.epochs)
     if options.schedule == "plateau" and not len(dataset.validation):
         raise ValueError("schedule: 'plateau' watches the validation loss, but there is no validation split")
-    trainer = Trainer(model, optimizer, scheduler, batch_size=options.batch_size, seed=options.seed)
+    trainer = Trainer(
+        model,
+        optimizer,
+        scheduler,
+        loss_fn=nn.CrossEntropyLoss(label_smoothing=options.label_smoothing),
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
     if saved is not None:
         if about.get("data") != _fingerprint(dataset):
             raise CheckpointError(f"{saved.path}: was trained on other data than {options.data!r} is here")
@@ -176,13 +183,8 @@ class Run:
     def _introduce(self, console: Console) -> None:
         o, parameters = self.options, sum(p.data.size for p in self.trainer.model.parameters())
         sizes = {name: len(split) for name, split in self.dataset.splits().items() if len(split)}
-        lines = [
-            f"{o.model} ({parameters:,} parameters) on {o.data}: "
-            + ", ".join(f"{size:,} {name}" for name, size in sizes.items())
-            + " images",
-            f"{o.optimizer}, learning rate {o.lr:g} ({o.schedule}), batch size {o.batch_size}, "
-            f"{o.epochs} epochs, seed {o.seed}",
-        ]
+        images = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+        lines = [f"{o.model} ({parameters:,} parameters) on {o.data}: {images} images", str(o)]
         if self.resumes:
             t = self.trainer
             begun = f" and {t.sums.steps} steps" if t.sums.steps else ""

@@ -1,0 +1,116 @@
+"""Choosing kernels: which one runs, that the trace tells the truth, that a block hands back the choice."""
+
+import numpy as np
+import pytest
+from cases import ONLY_FOR, algorithms
+
+import minicnn as mc
+from minicnn import functional as F
+from minicnn import kernels
+from minicnn.kernels import registry
+
+X, W = np.ones((1, 2, 5, 5)), np.ones((3, 2, 3, 3))
+
+
+@pytest.fixture
+def probe(monkeypatch):
+    """An operation whose kernels return their own names."""
+    for part in ("forward", "backward"):
+        monkeypatch.setitem(registry._kernels, (f"probe.{part}", "numpy"), {})
+        for name in ("one", "two", "three"):
+            kernels.kernel(f"probe.{part}", "numpy", name)(lambda *args, name=name: name)
+    with mc.use("numpy"):
+        yield
+
+
+def probed():
+    """What ran for each part: told by the kernels, and by the trace."""
+    with mc.trace() as ran:
+        results = [kernels.run(f"probe.{part}", np.ones(1), 7) for part in ("forward", "backward")]
+    assert ran == [("probe.forward", "numpy", results[0]), ("probe.backward", "numpy", results[1])]
+    return results
+
+
+def test_the_first_kernel_registered_is_the_default(probe):
+    assert probed() == ["one", "one"]
+
+
+def test_an_operation_or_one_of_its_parts_is_set(probe):
+    with mc.use(probe="two"):
+        assert probed() == ["two", "two"]
+        with mc.use(algorithms={"probe.backward": "three"}):
+            assert probed() == ["two", "three"]
+            with mc.use(probe="auto", algorithms={"probe.backward": "auto"}):
+                assert probed() == ["one", "one"]
+            assert probed() == ["two", "three"]
+        assert probed() == ["two", "two"]
+    assert probed() == ["one", "one"]
+
+
+def test_a_block_hands_the_choice_back_after_an_error(probe):
+    with pytest.raises(KeyError), mc.use(probe="two"):
+        raise KeyError
+    assert probed() == ["one", "one"]
+
+
+def test_a_plain_call_holds_until_the_next(probe):
+    mc.use(probe="three")
+    assert probed() == ["three", "three"]
+    mc.use(probe="two")
+    assert probed() == ["two", "two"]
+
+
+def test_auto_asks_the_chooser_with_the_kernels_arguments(probe, monkeypatch):
+    asked = []
+    monkeypatch.setitem(
+        registry._choosers, ("probe.forward", "numpy"), lambda *args: asked.append(args) or "three"
+    )
+    assert probed() == ["three", "one"]
+    assert [args[1] for args in asked] == [7]
+    with mc.use(probe="two"):
+        assert probed() == ["two", "two"]
+    assert len(asked) == 1
+
+
+def test_traces_may_be_nested(probe):
+    with mc.trace() as outer:
+        probed()
+        with mc.trace() as inner:
+            probed()
+        probed()
+    probed()
+    assert (len(outer), len(inner)) == (6, 2)
+    assert repr(outer[0]) == "probe.forward[numpy:one]"
+
+
+def test_a_name_is_registered_once(probe):
+    with pytest.raises(ValueError, match=r"probe.forward\[numpy:one\] is registered twice"):
+        kernels.kernel("probe.forward", "numpy", "one")(lambda x: x)
+
+
+def test_an_operation_without_kernels():
+    with pytest.raises(ValueError, match="unheard.of: there is no kernel for backend"):
+        kernels.run("unheard.of", np.ones(1))
+
+
+def test_registered_lists_every_kernel(probe):
+    found = kernels.registered()
+    assert ("probe.forward", "numpy", "two") in found
+    assert len(found) == len(set(found))
+    convolutions = {one.algorithm for one in found if one[:2] == ("conv2d.forward", "numpy")}
+    assert convolutions >= {"naive", "im2col", "taps", "toeplitz"}
+    assert {one.operation for one in found} >= {
+        "batch_norm.training",
+        "max_pool2d.backward",
+        "dropout.forward",
+    }
+
+
+@pytest.mark.parametrize("choice", algorithms("conv2d.grad_input", without=ONLY_FOR))
+def test_backward_takes_the_kernel_that_is_set_when_it_runs(choice):
+    x = mc.Tensor(X, requires_grad=True)
+    y = F.conv2d(x, W)
+    backend = None if choice.backend == "cuda" else choice.backend
+    with mc.use(backend, conv2d=choice.algorithm), mc.trace() as ran:
+        y.sum().backward()
+    assert ran == [("conv2d.grad_input", choice.backend, choice.algorithm)]
