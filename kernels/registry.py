@@ -82,7 +82,7 @@ def run(operation: str, *args: Any) -> Any:
 
 
 def _load(family: str) -> None:
-    """Import a family, which registers its kernels: when one is first needed, as compilers are slow to import."""
+    """Import a family when one of its kernels is first needed, as a compiler is slow to import."""
     importlib.import_module(f"minicnn.kernels.{family}")
     _loaded.add(family)
 
@@ -135,7 +135,9 @@ class use:
             _check(wanted)
         self._backend_before = None if backend is None else devices.set_cpu_backend(backend)
         self._algorithms_before = _algorithms
-        _algorithms = {**_algorithms, **wanted}
+        # What was set for a part of an operation gives way to what is now said of the whole.
+        rest = {name: one for name, one in _algorithms.items() if name.partition(".")[0] not in wanted}
+        _algorithms = {**rest, **wanted}
 
     def __enter__(self) -> use:
         return self

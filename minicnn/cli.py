@@ -136,7 +136,9 @@ def models(given: argparse.Namespace) -> int:
     for name in minicnn.models.list():
         about = minicnn.models.info(name)
         parameters = sum(p.data.size for p in minicnn.models.create(name).parameters())
-        table.add_row(name, "×".join(map(str, about.input_shape)), f"{parameters:,}", about.description)
+        shape = "×".join(map(str, about.input_shape))
+        words = about.description.removesuffix(f": {parameters:,} parameters.")  # which has its column
+        table.add_row(name, shape, f"{parameters:,}", words)
     Console().print(table, highlight=False)
     return 0
 

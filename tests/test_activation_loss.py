@@ -322,3 +322,16 @@ def test_one_hot():
     assert y.dtype == np.float32
     assert y.tolist() == [[[0, 0, 1], [1, 0, 0]], [[0, 1, 0], [0, 1, 0]]]
     assert F.one_hot([0], 1, "float64").dtype == np.float64
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_entropy_gives_probability_targets_their_gradient(weighted):
+    generator = np.random.default_rng(3)
+    weight = np.array([0.5, 1.0, 2.0]) if weighted else None
+    x, t = generator.standard_normal((4, 3)), generator.dirichlet(np.ones(3), size=4)
+    mc.gradcheck(lambda x, t: F.cross_entropy(x, t, weight=weight, label_smoothing=0.2), (x, t))
+
+
+def test_a_mean_over_no_targets_is_nan_without_a_warning():
+    x = mc.tensor([[1.0, 2.0]], requires_grad=True)
+    assert np.isnan(F.cross_entropy(x, [-100]).item())

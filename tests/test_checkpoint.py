@@ -441,7 +441,7 @@ class Child:
 
     def strike(self, seconds, number=signal.SIGKILL):
         """Send a signal that long after training began."""
-        while "learning rate" not in (line := self.process.stdout.readline()) and line:
+        while "seed 4" not in (line := self.process.stdout.readline()) and line:
             pass
         time.sleep(seconds)
         self.process.send_signal(number)

@@ -77,7 +77,8 @@ def test_train_writes_everything_and_says_so(run, small):
     lines = out.splitlines()
     assert lines[0] == "small (170 parameters) on digits: 1,257 train, 270 validation, 270 test images"
     assert (
-        lines[1] == "sgd, learning rate 0.02 (cosine), weight decay 0.0005, batch size 32, 3 epochs, seed 1"
+        lines[1]
+        == "sgd, lr 0.02 (cosine), momentum 0.9, weight decay 0.0005, batch size 32, 3 epochs, seed 1"
     )
     assert [line.split()[1] for line in lines[2:5]] == ["1/3", "2/3", "3/3"]
     figures = r"test accuracy (\d+\.\d\d) % \((\d+) of 270 images\), with the weights of epoch (\d), .*"
@@ -118,7 +119,7 @@ def test_every_optimizer_with_every_schedule(run, small, optimizer, schedule):
     options = ("--optimizer", optimizer, "--schedule", schedule, "--batch-size", 200, "--epochs", 2)
     code, out, err = run("train", small, *options, "--no-plots")
     assert (code, err) == (0, "")
-    assert f"{optimizer}, learning rate" in out
+    assert f"\n{optimizer}, lr " in out
 
 
 def test_without_validation_the_last_weights_are_measured(run, small):
@@ -252,7 +253,7 @@ def test_contradictions_are_named(run, small):
     run("train", small, "--epochs", 1, "--no-plots", "--out", "x")
     result = run("train", small, "--resume", "--out", "x", "--lr", 0.5, "--epochs", 9)
     one_line(
-        result, 2, "x/checkpoint.safetensors: ", "--lr 0.5 contradicts the training's 0.02", "--epochs 9"
+        result, 2, "x/checkpoint.safetensors: --epochs 9, but", "--lr 0.5 contradicts the training's 0.02"
     )
     result = run("train", "lenet5", "--resume", "--out", "x")
     one_line(result, 2, "model lenet5 contradicts the training's small")
@@ -356,6 +357,19 @@ def test_too_little_memory(run, small, monkeypatch):
 
     monkeypatch.setattr(train.Trainer, "fit", exhausted)
     one_line(run("train", small), 1, "not enough memory", "--batch-size")
+
+
+def test_ctrl_c_after_training(run, small, monkeypatch):
+    def struck(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_weights", struck)
+        result = run("train", small, "--epochs", 1, "--no-plots", "--out", "x")
+    one_line(
+        result, 1, "interrupted; continue from the last checkpoint with: minicnn train small", "--resume"
+    )
+    assert run("train", small, "--resume", "--no-plots", "--out", "x")[0] == 0
 
 
 def test_ctrl_c_before_training(run, small, monkeypatch):

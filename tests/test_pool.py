@@ -287,3 +287,10 @@ def test_stride_is_the_window_unless_given():
     for operation in (F.max_pool2d, F.avg_pool2d):
         expected = operation(x, (2, 3), stride=(2, 3)).numpy()
         np.testing.assert_array_equal(operation(x, (2, 3)).numpy(), expected)
+
+
+def test_adaptive_average_keeps_nan_to_its_own_bins():
+    x = np.ones((1, 1, 4, 4))
+    x[0, 0, 0, 0] = np.nan
+    y = F.adaptive_avg_pool2d(x, 2).numpy()[0, 0]
+    assert np.isnan(y).tolist() == [[True, False], [False, False]]

@@ -114,3 +114,10 @@ def test_backward_takes_the_kernel_that_is_set_when_it_runs(choice):
     with mc.use(backend, conv2d=choice.algorithm), mc.trace() as ran:
         y.sum().backward()
     assert ran == [("conv2d.grad_input", choice.backend, choice.algorithm)]
+
+
+def test_the_whole_overrides_what_was_set_for_a_part(probe):
+    with mc.use(algorithms={"probe.backward": "three"}):
+        with mc.use(probe="two"):
+            assert probed() == ["two", "two"]
+        assert probed() == ["one", "three"]

@@ -341,16 +341,17 @@ def divisor_of_the_mean_forgotten_in_backward(right, losses, reduction, *total):
 
 @in_function(loss.CrossEntropy, *cross_entropy(label_smoothing=0.1), operation="cross_entropy")
 def label_smoothing_forgotten_in_backward(right, self, gy):
-    smoothed, self.q = self.q, np.where(self.q == self.q.max(axis=1, keepdims=True), 1.0, 0.0)
-    gx = right(self, gy)
-    self.q = smoothed
-    return gx
+    log_p, q = smoothed = self.saved
+    self.saved = log_p, np.where(q == q.max(axis=1, keepdims=True), 1.0, 0.0)
+    gradients = right(self, gy)
+    self.saved = smoothed
+    return gradients
 
 
 @in_function(loss.CrossEntropy, *cross_entropy(weight=np.arange(1.0, 6.0)), operation="cross_entropy")
 def class_weight_forgotten_in_half_of_it(right, self, gy):
-    (log_p,) = self.saved
-    return (np.exp(log_p) - self.q) * gy[:, None]
+    log_p, q = self.saved
+    return (np.exp(log_p) - q) * gy[:, None], None
 
 
 @in_function(

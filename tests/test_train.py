@@ -182,6 +182,21 @@ def test_training_turns_training_mode_on(digits):
     assert model[1].num_batches_tracked.item() == 4
 
 
+def test_wrong_arguments(digits):
+    model = tiny()
+    with pytest.raises(TypeError, match="model is function, but Module is expected"):
+        train.Trainer(tiny, optim.SGD(model.parameters()))
+    with pytest.raises(TypeError, match="optimizer is str"):
+        train.Trainer(model, "sgd")
+    with pytest.raises(TypeError, match="epochs is 1.5"):
+        trainer_for(model).fit(digits.train, epochs=1.5)
+    with pytest.raises(ValueError, match="epochs is 0"):
+        trainer_for(model).fit(digits.train, epochs=0)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        trainer_for(model, batch_size=0).fit(digits.train, epochs=1)
+    assert model.training
+
+
 class Poison(train.Callback):
     """Spoils the images or parameters once a step has been taken."""
 

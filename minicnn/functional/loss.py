@@ -8,7 +8,7 @@ import numpy as np
 
 from minicnn.autograd import Array, Function, Variable, as_variable
 from minicnn.functional.activation import log_softmax_array, logistic
-from minicnn.functional.arithmetic import div, operands
+from minicnn.functional.arithmetic import add, div, mul, operands
 from minicnn.functional.check import same_dtype
 from minicnn.functional.reduction import mean, sum
 from minicnn.functional.shape import reshape
@@ -19,23 +19,20 @@ REDUCTIONS = ("mean", "sum", "none")
 class CrossEntropy(Function):
     """L_n = −Σ_c q[n, c] · ln p[n, c], with p = softmax(x) and weighted target probabilities q (N, C, P).
 
-    gx = gy · (p · Σ_c q − q): where q adds up to 1 the famous p − q.
+    gx = gy · (p · Σ_c q − q): where q adds up to 1 the famous p − q. gq = −gy · ln p.
     """
 
-    def __init__(self, q: Array) -> None:
-        self.q = q
-
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, q: Array) -> Array:
         log_p = log_softmax_array(x, 1)
-        self.save(log_p)
-        return -(self.q * log_p).sum(axis=1)
+        self.save(log_p, q)
+        return -(q * log_p).sum(axis=1)
 
-    def backward(self, gy: Array) -> Array:
-        (log_p,) = self.saved
-        gx = np.exp(log_p) * self.q.sum(axis=1, keepdims=True)
-        gx -= self.q
+    def backward(self, gy: Array) -> tuple[Array, Array | None]:
+        log_p, q = self.saved
+        gx = np.exp(log_p) * q.sum(axis=1, keepdims=True)
+        gx -= q
         gx *= gy[:, None]
-        return gx
+        return gx, -gy[:, None] * log_p if self.needs[1] else None
 
 
 class PickedLoss(Function):
@@ -144,21 +141,23 @@ def cross_entropy(
         raise ValueError(f"{name}: x must be (N, C) or (N, C, …), got shape {x.shape}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing!r}")
+    smoothing = float(label_smoothing)
     N, C = x.shape[:2]
     class_weight = _class_weight(name, weight, C, x.dtype)
     if t.shape == x.shape and t.dtype.kind == "f":
         same_dtype(name, x=x, target=t)
-        q, total = t._data.reshape(N, C, -1), x._data.size // C
-        counted = np.ones((), x.dtype)
+        q, total = _pixels_last(t), x._data.size // C
+        if smoothing:
+            q = add(mul(q, 1 - smoothing), smoothing / C)
     else:
         labels, counts = _labels(name, t, x, ignore_index)
         counted = counts[:, None].astype(x.dtype)
-        q = (labels[:, None] == np.arange(C)[:, None]) * counted
+        one_hot_labels = (labels[:, None] == np.arange(C)[:, None]) * counted
+        q = as_variable((1 - smoothing) * one_hot_labels + smoothing / C * counted)
         total = (class_weight[labels] * counts).sum()
-    if label_smoothing:
-        q = (1 - label_smoothing) * q + label_smoothing / C * counted
-    losses = CrossEntropy((q * class_weight[:, None]).astype(x.dtype))(_pixels_last(x))
-    return _reduce(losses, reduction, total, (N, *x.shape[2:]))
+    if weight is not None:
+        q = mul(q, class_weight[:, None])
+    return _reduce(CrossEntropy()(_pixels_last(x), q), reduction, total, (N, *x.shape[2:]))
 
 
 def nll_loss(
@@ -285,4 +284,6 @@ def _reduce(losses: Variable, reduction: str, total: Any = None, shape: tuple[in
         return losses if shape is None else reshape(losses, *shape)
     if reduction == "sum":
         return sum(losses)
-    return mean(losses) if total is None else div(sum(losses), float(total))
+    if total is None:
+        return mean(losses)
+    return div(sum(losses), float(total)) if total else mul(sum(losses), np.nan)  # 0 targets have no mean

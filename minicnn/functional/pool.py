@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,20 +48,31 @@ class AvgPool2d(Function):
 class AdaptiveAvgPool2d(Function):
     """The mean of bin (oh, ow): rows ⌊oh·H/OH⌋ up to ⌈(oh+1)·H/OH⌉, and columns likewise.
 
-    The mean of each bin is a product with a matrix of weights along each axis: y = R x Cᵀ, where R[oh]
-    holds 1/rows on the bin's rows. So gx = Rᵀ gy C.
+    Each pixel of a bin receives gy / pixels; bins may overlap, and their gradients add up.
     """
 
     def __init__(self, OH: int, OW: int) -> None:
         self.OH, self.OW = OH, OW
 
     def forward(self, x: Array) -> Array:
-        self.rows = bin_means(x.shape[2], self.OH, x.dtype)
-        self.columns = bin_means(x.shape[3], self.OW, x.dtype)
-        return self.rows @ x @ self.columns.T
+        self.x_shape = x.shape
+        y = np.empty((*x.shape[:2], self.OH, self.OW), x.dtype)
+        for oh, ow, rows, columns in self.each_bin():
+            y[:, :, oh, ow] = x[:, :, rows, columns].mean(axis=(2, 3))
+        return y
 
     def backward(self, gy: Array) -> Array:
-        return self.rows.T @ gy @ self.columns
+        gx = np.zeros(self.x_shape, gy.dtype)
+        for oh, ow, rows, columns in self.each_bin():
+            pixels = gx[:, :, rows, columns]
+            pixels += gy[:, :, oh, ow, None, None] / (pixels.shape[2] * pixels.shape[3])
+        return gx
+
+    def each_bin(self) -> Iterator[tuple[int, int, slice, slice]]:
+        """The place of each bin in the output, and its rows and columns in the image."""
+        for oh, rows in enumerate(bins(self.x_shape[2], self.OH)):
+            for ow, columns in enumerate(bins(self.x_shape[3], self.OW)):
+                yield oh, ow, slice(*rows), slice(*columns)
 
 
 class AdaptiveMaxPool2d(Function):
@@ -103,14 +114,6 @@ def bins(size: int, count: int) -> list[tuple[int, int]]:
     [(0, 2), (1, 4), (3, 5)]
     """
     return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
-
-
-def bin_means(size: int, count: int, dtype: np.dtype) -> Array:
-    """A matrix (count, size) whose product with pixels is the mean of each bin."""
-    matrix = np.zeros((count, size), dtype)
-    for i, (start, end) in enumerate(bins(size, count)):
-        matrix[i, start:end] = 1 / (end - start)
-    return matrix
 
 
 def max_pool2d(

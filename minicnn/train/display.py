@@ -69,7 +69,7 @@ class Display(Callback):
     def _update(self, trainer: Trainer) -> None:
         assert self._bar is not None
         s = trainer.sums
-        figures = f"loss {s.loss / s.images:.4f}  " if s.images else ""
+        figures = f"loss {s.loss / s.images:.4f} {percent(s.correct / s.images):>9}  " if s.images else ""
         figures += self._pace.text(trainer, self._epochs)
         self._bar.update(
             self._task,

@@ -128,20 +128,27 @@ class Run:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with folders.locked(self.folder):
-            if not self.resumes:
-                try:
-                    folders.check_free(self.folder)
-                except ValueError as error:
-                    raise RunError(str(error)) from None
             self._introduce(console)
             if not self.resumes:
-                self._save()
-            self._fit(console)
-            self.trainer.restore_best()
-            found = evaluate(self.trainer.model, self.dataset.test)
-            written = self._write(found, plots)
+                self._begin()
+            try:
+                self._fit(console)
+                self.trainer.restore_best()
+                found = evaluate(self.trainer.model, self.dataset.test)
+                written = self._write(found, plots)
+            except KeyboardInterrupt:
+                raise RunError(
+                    f"interrupted; continue from the last checkpoint with: {self._command()}"
+                ) from None
         self._conclude(console, found, written)
         return found
+
+    def _begin(self) -> None:
+        try:
+            folders.check_free(self.folder)  # once more: loading the data may have taken minutes
+        except ValueError as error:
+            raise RunError(str(error)) from None
+        self._save()
 
     def _fit(self, console: Console) -> None:
         trainer, options = self.trainer, self.options

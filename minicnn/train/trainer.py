@@ -79,6 +79,10 @@ class Trainer:
         batch_size: int = 64,
         seed: int = 0,
     ) -> None:
+        for name, value, kind in (("model", model, nn.Module), ("optimizer", optimizer, Optimizer)):
+            if not isinstance(value, kind):
+                found = type(value).__name__
+                raise TypeError(f"Trainer: {name} is {found}, but {kind.__name__} is expected")
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         self.loss_fn = nn.CrossEntropyLoss() if loss_fn is None else loss_fn
         self.batch_size, self.seed = batch_size, seed
@@ -98,8 +102,13 @@ class Trainer:
     ) -> None:
         """Train until ``epochs`` epochs are finished, those before a resumption included.
 
-        Raises :class:`DivergedError`, with epoch and step, when the loss or a parameter is not finite.
+        Raises :class:`DivergedError`, with epoch and step, when the loss or a parameter is not finite;
+        TypeError or ValueError for ``epochs``, a batch size or a seed that cannot be.
         """
+        if isinstance(epochs, bool) or not isinstance(epochs, int):
+            raise TypeError(f"Trainer: epochs is {epochs!r}, but an int is expected")
+        if epochs < 1:
+            raise ValueError(f"Trainer: epochs is {epochs}, but at least 1 is expected")
         validation = validation if validation is not None and len(validation) else None
         if isinstance(self.scheduler, ReduceLROnPlateau) and validation is None:
             raise ValueError("Trainer: ReduceLROnPlateau needs a validation split to see its loss")
