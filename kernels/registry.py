@@ -17,10 +17,11 @@ from minicnn import backend as devices
 
 Kernel = Callable[..., Any]
 
-FAMILIES = {"numpy": ("numpy",)}
-"""The kernels that each backend may use, its own first."""
+FAMILIES = {"numpy": ("numpy",), "numba": ("numba", "numpy")}
+"""The families of kernels that each backend may use, its own first: Numba leaves the rest to NumPy."""
 
 _kernels: dict[tuple[str, str], dict[str, Kernel]] = {}  # (operation, family) -> {algorithm: kernel}
+_suits: dict[Ran, Callable[..., bool]] = {}  # for kernels that are for some arguments only: for which
 _choosers: dict[tuple[str, str], Callable[..., str]] = {}  # (operation, family) -> what "auto" means
 _algorithms: dict[str, str] = {}  # operation, or the part before the dot -> the algorithm set for it
 _loaded: set[str] = set()
@@ -38,14 +39,22 @@ class Ran(NamedTuple):
         return f"{self.operation}[{self.backend}:{self.algorithm}]"
 
 
-def kernel(operation: str, backend: str, algorithm: str) -> Callable[[Kernel], Kernel]:
-    """Register a function as the kernel for an operation. The first one registered is "auto"'s choice."""
+def kernel(
+    operation: str, backend: str, algorithm: str, suits: Callable[..., bool] | None = None
+) -> Callable[[Kernel], Kernel]:
+    """Register a function as the kernel for an operation. The first one registered is "auto"'s choice.
+
+    ``suits`` says of the kernel's arguments whether it is for them, where it is not for all. Chosen by
+    name, it computes what suits it and leaves the rest to "auto".
+    """
 
     def register(function: Kernel) -> Kernel:
         algorithms = _kernels.setdefault((operation, backend), {})
         if algorithm in algorithms:
             raise ValueError(f"kernel: {operation}[{backend}:{algorithm}] is registered twice")
         algorithms[algorithm] = function
+        if suits is not None:
+            _suits[Ran(operation, backend, algorithm)] = suits
         return function
 
     return register
@@ -72,7 +81,9 @@ def run(operation: str, *args: Any) -> Any:
         if algorithms is None or (wanted != "auto" and wanted not in algorithms):
             continue
         algorithm = wanted
-        if wanted == "auto":
+        if wanted != "auto" and _suits and not suits(Ran(operation, family, wanted), *args):
+            algorithm = "auto"
+        if algorithm == "auto":
             choose = _choosers.get((operation, family))
             algorithm = choose(*args) if choose else next(iter(algorithms))
         for ran in _traces:
@@ -87,17 +98,33 @@ def _load(family: str) -> None:
     _loaded.add(family)
 
 
-def registered() -> list[Ran]:
-    """Every kernel there is for this machine: what a test or a benchmark walks through."""
-    for family in FAMILIES:
+def suits(ran: Ran, *args: Any) -> bool:
+    """Whether a kernel is for these arguments."""
+    return ran not in _suits or _suits[ran](*args)
+
+
+def for_some(ran: Ran) -> bool:
+    """Whether a kernel is for some arguments only."""
+    return ran in _suits
+
+
+def registered(backend: str | None = None) -> list[Ran]:
+    """Every kernel that a backend, by default the one that is set, may use: what tests walk through."""
+    families = FAMILIES[devices.cpu_backend() if backend is None else backend]
+    for family in families:
         _load(family)
-    return [Ran(op, family, name) for (op, family), names in _kernels.items() for name in names]
+    return [
+        Ran(op, family, name)
+        for (op, family), names in _kernels.items()
+        if family in families
+        for name in names
+    ]
 
 
-def _known_algorithms() -> dict[str, set[str]]:
+def _known_algorithms(backend: str | None) -> dict[str, set[str]]:
     """Operation, or the part before its dot -> the algorithms known for it."""
     known: dict[str, set[str]] = {}
-    for operation, _, algorithm in registered():
+    for operation, _, algorithm in registered(backend):
         for name in (operation, operation.partition(".")[0]):
             known.setdefault(name, {"auto"}).add(algorithm)
     return known
@@ -107,7 +134,7 @@ class use:
     """Choose kernels, globally (a plain call) or for one block (``with``).
 
     Args:
-        backend: a family of kernels: ``"numpy"``.
+        backend: ``"numpy"``, the reference and the default, or ``"numba"``, compiled for this machine.
         algorithms: operation -> algorithm, where an operation may name one of its parts:
             ``{"conv2d": "im2col", "conv2d.grad_weight": "naive"}``. ``"auto"`` hands the choice back.
         **by_name: the same for operations without a dot: ``conv2d="taps"``.
@@ -131,8 +158,10 @@ class use:
     ) -> None:
         global _algorithms
         wanted = {**(algorithms or {}), **by_name}
+        if backend is not None and backend not in FAMILIES:
+            raise ValueError(f"backend: {devices.unknown(backend, FAMILIES)}")
         if wanted:
-            _check(wanted)
+            _check(wanted, backend)
         self._backend_before = None if backend is None else devices.set_cpu_backend(backend)
         self._algorithms_before = _algorithms
         # What was set for a part of an operation gives way to what is now said of the whole.
@@ -149,8 +178,8 @@ class use:
         _algorithms = self._algorithms_before
 
 
-def _check(wanted: Mapping[str, str]) -> None:
-    known = _known_algorithms()
+def _check(wanted: Mapping[str, str], backend: str | None) -> None:
+    known = _known_algorithms(backend)
     for operation, algorithm in wanted.items():
         if operation not in known:
             raise ValueError(f"use: operation {devices.unknown(operation, known)}")

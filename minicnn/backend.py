@@ -6,6 +6,7 @@ This is the lowest room: it knows nothing of kernels or tensors.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,10 +14,17 @@ import numpy as np
 DEVICES = ("cpu",)
 """The devices whose arrays can be computed with."""
 
-CPU_BACKENDS = ("numpy",)
+CPU_BACKENDS = ("numpy", "numba")
 """The families of kernels for NumPy arrays."""
 
-_cpu_backend = "numpy"
+_cpu_backend = os.environ.get("MINICNN_BACKEND", "numpy")
+if _cpu_backend not in CPU_BACKENDS:
+    raise ValueError(f"MINICNN_BACKEND is {_cpu_backend!r}, but one of {', '.join(CPU_BACKENDS)} is expected")
+
+
+def cpu_backend() -> str:
+    """The family that computes on NumPy arrays."""
+    return _cpu_backend
 
 
 def set_cpu_backend(name: str) -> str:

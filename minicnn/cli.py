@@ -155,6 +155,7 @@ def summary(given: argparse.Namespace) -> int:
 def gradcheck(given: argparse.Namespace) -> int:
     """Check every gradient against finite differences, and print a line for each as it is done."""
     from rich.console import Console
+    from rich.text import Text
 
     from minicnn import gradcases
 
@@ -162,17 +163,17 @@ def gradcheck(given: argparse.Namespace) -> int:
     with _input():
         rows = gradcases.run(only=given.only or None, mode=mode, seed=given.seed)
     console = Console()
-    heading = f"{'operation':<36} {'case':<44} {'algorithm':<10} {'error':>8}"
+    heading = f"{'operation':<32} {'case':<38} {'algorithm':<14} {'error':>8}"
     console.print(heading, style="bold", soft_wrap=True)
     total, wrong = 0, 0
     for row in rows:
         total, wrong = total + 1, wrong + (not row.ok)
-        verdict = "[green]right[/green]" if row.ok else "[bold red]WRONG[/bold red]"
-        text = f"{row.operation:<36} {row.case:<44} {row.algorithm:<10} {row.error:8.1e}"
-        console.print(text.replace("[", r"\["), end="  ", highlight=False, soft_wrap=True)
-        console.print(verdict, soft_wrap=True)
+        line = Text(f"{row.operation:<32} {row.case:<38} {row.algorithm:<14} {row.error:8.1e}  ")
+        console.print(
+            line + (Text("right", "green") if row.ok else Text("WRONG", "bold red")), soft_wrap=True
+        )
         if not row.ok:
-            console.print(row.detail, markup=False, highlight=False, soft_wrap=True)
+            console.print(Text(row.detail), soft_wrap=True)
     if wrong:
         raise Stop(FAILED, f"gradcheck: {wrong} of {total} gradients are wrong")
     console.print(f"all {total} gradients are right", highlight=False)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 import minicnn as mc
 from minicnn import data, nn, optim, train
+from minicnn.backend import CPU_BACKENDS
 from minicnn.optim import lr_scheduler
 from minicnn.train import checkpoint, files
 from minicnn.train.checkpoint import CheckpointError
@@ -384,6 +386,7 @@ def test_nan_is_not_written_into_a_document(tmp_path):
 
 CHILD = """
 import os, signal, sys
+import minicnn
 from minicnn import cli, models, nn, train
 from minicnn.train import run
 
@@ -397,7 +400,8 @@ def small(num_classes: int = 10, in_channels: int = 1) -> nn.Module:
 
 run.SAVE_EVERY = 0.03  # so that many of the checkpoints lie in the middle of an epoch
 
-where, number = sys.argv.pop(1), int(sys.argv.pop(1))
+backend, where, number = sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1))
+minicnn.use(backend=backend)
 if number:
     def strike(function, before):
         def call(*arguments):
@@ -421,14 +425,14 @@ sys.exit(cli.main(sys.argv[1:]))
 class Child:
     """`minicnn train small` in a process of its own."""
 
-    def __init__(self, folder, *options, epochs=12, kill=("never", 0)):
+    def __init__(self, folder, *options, backend="numpy", epochs=12, kill=("never", 0)):
         where, number = kill
         arguments = ["train", "small", "--out", str(folder), "--no-plots", *options]
         if "--resume" not in options or not (folder / "checkpoint.safetensors").exists():
             arguments += ["--epochs", str(epochs), "--batch-size", "32", "--seed", "4"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", CHILD, where, str(number), *arguments],
+            [sys.executable, "-u", "-c", CHILD, backend, where, str(number), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -456,18 +460,22 @@ def parameters(folder):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unbroken") / "run"
-    code, out, err = Child(folder).wait()
+    return outcome_in(tmp_path_factory.mktemp("unbroken") / "run")
+
+
+def outcome_in(folder, **settings):
+    """What a training ends with that nothing disturbs."""
+    code, out, err = Child(folder, **settings).wait()
     assert code == 0, err
     return parameters(folder), out.splitlines()[-2]
 
 
-def finish(folder, unbroken):
+def finish(folder, expected, **settings):
     """Resume until the end, and compare."""
-    code, out, err = Child(folder, "--resume").wait()
+    code, out, err = Child(folder, "--resume", **settings).wait()
     assert code == 0, err
-    expected, result = unbroken
-    assert parameters(folder) == expected
+    arrays, result = expected
+    assert parameters(folder) == arrays
     assert result.startswith("test accuracy")
     assert out.splitlines()[-2] == result
     assert not [path.name for path in folder.iterdir() if path.name.endswith(".part")]
@@ -487,12 +495,12 @@ def test_killed_while_a_checkpoint_is_written(tmp_path, unbroken, where, number)
     finish(folder, unbroken)
 
 
-def kill_at_random_moments(folder, unbroken, times, seed):
+def kill_at_random_moments(folder, expected, times, seed, **settings):
     moments = random.Random(seed)
     folder.mkdir()
     reached = []
     for _ in range(times):
-        code, _, err = Child(folder, "--resume").strike(moments.uniform(0, 0.25))
+        code, _, err = Child(folder, "--resume", **settings).strike(moments.uniform(0, 0.25))
         if code == 0:  # it was faster
             break
         assert code == -signal.SIGKILL, err
@@ -500,7 +508,7 @@ def kill_at_random_moments(folder, unbroken, times, seed):
             document = checkpoint.read(folder / "checkpoint.safetensors").document
             reached.append((document["epoch"], document["sums"]["steps"]))
     assert reached == sorted(reached)
-    finish(folder, unbroken)
+    finish(folder, expected, **settings)
     return reached
 
 
@@ -509,10 +517,13 @@ def test_killed_at_random_moments(tmp_path, unbroken):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 13))
-def test_killed_at_many_random_moments(tmp_path, unbroken, seed):
-    reached = kill_at_random_moments(tmp_path / "run", unbroken, times=25, seed=seed)
-    assert len(set(reached)) > 1
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+def test_killed_at_many_random_moments(tmp_path, backend):
+    settings = {"backend": backend, "epochs": 20}
+    expected = outcome_in(tmp_path / "unbroken", **settings)
+    for seed in range(1, 7):
+        reached = kill_at_random_moments(tmp_path / f"{seed}", expected, 25, seed, **settings)
+        assert len(set(reached)) > 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -522,5 +533,7 @@ def test_ctrl_c_saves_the_very_step_and_says_how_to_go_on(tmp_path, unbroken, nu
     assert code == 1
     assert len(err.splitlines()) == 1
     assert f"minicnn train small --data digits --out {folder} --resume" in err
-    assert checkpoint.read(folder / "checkpoint.safetensors").document["sums"]["steps"] > 0
+    document = checkpoint.read(folder / "checkpoint.safetensors").document
+    epochs, steps = re.search(r"interrupted after (\d+) of 12 epochs(?: and (\d+) steps)?,", err).groups()
+    assert (document["epoch"], document["sums"]["steps"]) == (int(epochs), int(steps or 0))
     finish(folder, unbroken)

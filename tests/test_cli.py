@@ -216,7 +216,7 @@ def test_interrupted_and_resumed(run, small, monkeypatch):
 
     code, out, _ = run("train", small, "--resume", "--no-plots")
     assert code == 0
-    assert "resuming runs/small-digits after 1 epochs and 20 steps" in out
+    assert "resuming runs/small-digits after 1 of 4 epochs and 20 steps" in out
     same_arrays("whole/checkpoint.safetensors", "runs/small-digits/checkpoint.safetensors")
     whole, resumed = (json.loads(Path(f, "results.json").read_text()) for f in ("whole", "runs/small-digits"))
     assert whole["test"] == resumed["test"]

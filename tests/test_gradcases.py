@@ -31,6 +31,8 @@ each_case = pytest.mark.parametrize("case", CASES, ids=label)
 @each_case
 def test_every_gradient_is_right(case):
     row = case.check()
+    if row is None:
+        pytest.skip("the kernel is for other arguments")
     assert row.ok, row.detail
     assert row.error <= 1e-6
     # What is left above 1e-8 is rounding against a derivative near 0; a single operation has none, except
@@ -53,6 +55,8 @@ def one_of_each():
 @pytest.mark.parametrize("case", one_of_each(), ids=label)
 def test_entry_by_entry(case):
     row = case.check("elementwise")
+    if row is None:
+        pytest.skip("the kernel is for other arguments")
     assert row.ok, row.detail
 
 
@@ -60,6 +64,8 @@ def test_entry_by_entry(case):
 @pytest.mark.parametrize("case", [c for c in CASES if c.operation != "lenet5"], ids=label)
 def test_every_case_entry_by_entry(case):
     row = case.check("elementwise")
+    if row is None:
+        pytest.skip("the kernel is for other arguments")
     assert row.ok, row.detail
 
 

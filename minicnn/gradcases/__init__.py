@@ -56,4 +56,4 @@ def run(only: str | Sequence[str] | None = None, mode: str = "directional", seed
         if name not in known:
             raise ValueError(f"gradcases: operation {backend.unknown(name, known)}")
     chosen = [case for case in cases() if case.operation in wanted]
-    return (case.check(mode, seed) for case in chosen)
+    return (row for case in chosen if (row := case.check(mode, seed)) is not None)

@@ -92,8 +92,11 @@ class Case:
 
         return fn, (*inputs, *parameters.values()), [""] * len(inputs) + list(parameters)
 
-    def check(self, mode: str = "directional", seed: int = 0) -> Row:
-        """Run the check. What goes wrong on the way is a row that failed, too."""
+    def check(self, mode: str = "directional", seed: int = 0) -> Row | None:
+        """Run the check. What goes wrong on the way is a row that failed, too.
+
+        None where the kernel is for other arguments than this case's, and did not run.
+        """
         wanted = dict.fromkeys(self.parts or (), "auto") | {
             ran.operation: ran.algorithm for ran in self.kernels
         }
@@ -108,6 +111,8 @@ class Case:
             except Exception as problem:
                 return self.row(trace, np.inf, False, f"{type(problem).__name__}: {problem}")
         strange = self.unexpected(trace)
+        if strange and any(kernels.for_some(kernel) for kernel in self.kernels):
+            return None
         if strange:
             return self.row(trace, np.inf, False, strange)
         report = replace(report, name=names[report.input])

@@ -32,12 +32,12 @@ MISTAKES = 16
 
 def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> bytes:
     """Loss and accuracy against epochs, for training and validation; ``best`` is marked."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     figure = _figure(10, 4.2)
     figure.suptitle(title, color=INK)
     panels = (
-        ("loss (mean cross-entropy, logarithmic)", "loss", "validation_loss"),
+        ("loss", "loss", "validation_loss"),
         ("accuracy", "accuracy", "validation_accuracy"),
     )
     numbers = [epoch.number for epoch in history]
@@ -56,8 +56,13 @@ def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> b
         axes.grid(color="#DDDDDD", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)
     loss, accuracy = figure.axes
-    loss.set_yscale("log")
-    loss.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    values = [v for epoch in history for v in (epoch.loss, epoch.validation_loss) if v]
+    if values and max(values) > 10 * min(values):  # or all but the first epochs would be flat
+        loss.set_yscale("log")
+        loss.set_title("loss (logarithmic)", fontsize=11, color=INK)
+        loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        loss.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        loss.yaxis.set_minor_formatter(NullFormatter())
     accuracy.set_ylim(top=1.0)
     accuracy.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
     accuracy.legend(frameon=False, loc="lower right")

@@ -134,7 +134,7 @@ class Run:
             try:
                 self._fit(console)
                 self.trainer.restore_best()
-                found = evaluate(self.trainer.model, self.dataset.test)
+                found = evaluate(self.trainer.model, self.dataset.test, batch_size=self.options.batch_size)
                 written = self._write(found, plots)
             except KeyboardInterrupt:
                 raise RunError(
@@ -195,7 +195,7 @@ class Run:
         if self.resumes:
             t = self.trainer
             begun = f" and {t.sums.steps} steps" if t.sums.steps else ""
-            lines.append(f"resuming {self.folder} after {t.epoch} epochs{begun}")
+            lines.append(f"resuming {self.folder} after {t.epoch} of {o.epochs} epochs{begun}")
         elif self.asked_to_resume:
             lines.append(f"{self.folder} was left before its first checkpoint: starting from the beginning")
         for line in lines:
@@ -219,7 +219,8 @@ class Run:
                     self.dataset,
                     test,
                     found,
-                    f"{what}: prediction and its probability ({wrong:,} of {len(test):,} test images wrong)",
+                    f"{what}: prediction and its probability, mistakes framed "
+                    f"({wrong:,} of {len(test):,} test images)",
                 ),
             )
             for name, content in zip(PICTURES, pictures, strict=True):

@@ -161,7 +161,13 @@ class Trainer:
             for callback in callbacks:
                 callback.on_validation_batch(self)
 
-        found = evaluate(self.model, validation, loss_fn=self.loss_fn, after_batch=after_batch)
+        found = evaluate(
+            self.model,
+            validation,
+            batch_size=self.batch_size,  # what training has memory for, inference has too
+            loss_fn=self.loss_fn,
+            after_batch=after_batch,
+        )
         if not np.isfinite(found.loss):
             raise self._diverged(f"the validation loss is {found.loss}")
         return found.loss, found.accuracy

@@ -1,0 +1,190 @@
+"""Direct convolution: the tables that turn each of its passes into the product of micro.py.
+
+                     rows q                    k                          W
+    forward          output pixels             taps (c, i, j)             weights
+    grad_input       input pixels              taps (oc, i, j)            weights, channels exchanged
+    grad_weight      weights (c, i, j)         output pixels              gy
+
+With a stride s, an input pixel meets only every s-th tap of a filter. grad_input therefore goes over the
+pixels in s·s phases, in each of which all pixels meet the same taps: no product with zero is computed.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from minicnn.kernels.geometry import Window, pad
+from minicnn.kernels.numba.compiling import plain
+from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep, tile_for
+from minicnn.kernels.registry import chooser, kernel
+
+# A gradient to few weights is split by images into so many jobs, whose sums are then added. A fixed number,
+# not the number of cores, so that the result does not depend on the machine.
+ENOUGH_JOBS = 16
+
+
+class Phase(NamedTuple):
+    """Input pixels that meet the same taps: where they lie, and the taps with their place in padded gy."""
+
+    first: tuple[int, int]  # the first row and column of them
+    count: tuple[int, int]  # how many rows and columns
+    start: tuple[int, int]  # where the first one's pixel 0 of gy is, in padded gy
+    taps: tuple[tuple[int, int, int, int], ...]  # (i, j, rows away, columns away)
+
+
+@functools.cache
+def forward_offsets(C: int, H: int, W: int, g: Window) -> np.ndarray:
+    """How far from a window's first pixel each tap (c, i, j) looks, in a padded image of C·H·W numbers."""
+    c = np.arange(C)[:, None, None] * (H * W)
+    i = np.arange(g.kernel[0])[:, None] * (g.dilation[0] * W)
+    return (c + i + np.arange(g.kernel[1]) * g.dilation[1]).ravel().astype(np.int64)
+
+
+@kernel("conv2d.forward", "numba", "direct")
+def forward(x, w, b, g: Window):
+    """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW)."""
+    OH, OW = g.output_size(*x.shape[2:])
+    x = plain(pad(x, g.padding))
+    N, C, H, W = x.shape
+    w = plain(w)
+    OC, G, T = w.shape[0], g.groups, w.shape[2] * w.shape[3]
+    tile = tile_for(x.dtype, OC // G)
+    y = np.empty((N, OC, OH, OW), x.dtype)
+    sweep(
+        x.reshape(-1),
+        packed(w, G, OC // G, C // G, np.arange(T), (w.size // G, C // G * T, T), tile.width(x.dtype)),
+        np.zeros(OC, x.dtype) if b is None else plain(b),
+        forward_offsets(C // G, H, W, g),
+        (N, G, OH, OW),
+        (C * H * W, C // G * H * W, g.stride[0] * W, g.stride[1]),
+        y.reshape(-1),
+        (OC * OH * OW, OC // G * OH * OW, OW, 1, OH * OW, 0),
+        OC // G,
+        *tile.tags,
+    )
+    return y
+
+
+@kernel("conv2d.grad_input", "numba", "direct")
+def grad_input(gy, w, x_shape, g: Window):
+    """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
+    (N, C, H, W), OC, G = x_shape, w.shape[0], g.groups
+    border, found = phases(H, W, gy.shape[2], gy.shape[3], g)
+    gy = plain(pad(gy, border))
+    YH, YW = gy.shape[2:]
+    tile = tile_for(gy.dtype, C // G)
+    whole = all(phase.taps for phase in found)
+    gx = (np.empty if whole else np.zeros)(x_shape, gy.dtype)
+    w = plain(w)
+    KW, T = w.shape[3], w.shape[2] * w.shape[3]
+    for phase in found:
+        if not phase.taps or 0 in phase.count:
+            continue
+        away = np.array([rows * YW + columns for _, _, rows, columns in phase.taps])
+        offset = (np.arange(OC // G)[:, None] * (YH * YW) + away).ravel()
+        offset += phase.start[0] * YW + phase.start[1]
+        taps = np.array([i * KW + j for i, j, _, _ in phase.taps])
+        sweep(
+            gy.reshape(-1),
+            packed(w, G, C // G, OC // G, taps, (w.size // G, T, C // G * T), tile.width(gy.dtype)),
+            np.zeros(C, gy.dtype),
+            offset,
+            (N, G, *phase.count),
+            (OC * YH * YW, OC // G * YH * YW, YW, 1),
+            gx.reshape(-1),
+            (
+                C * H * W,
+                C // G * H * W,
+                g.stride[0] * W,
+                g.stride[1],
+                H * W,
+                phase.first[0] * W + phase.first[1],
+            ),
+            C // G,
+            *tile.tags,
+        )
+    return gx
+
+
+@kernel("conv2d.grad_weight", "numba", "direct")
+def grad_weight(gy, x, w_shape, g: Window):
+    """The gradient of the loss to w, given the gradient gy to y: (OC, C/groups, KH, KW)."""
+    (N, OC, OH, OW), G = gy.shape, g.groups
+    x = plain(pad(x, g.padding))
+    _, C, H, W = x.shape
+    tile = tile_for(x.dtype, OC // G)
+    width = tile.width(x.dtype)
+    P = OH * OW
+    gy = packed(plain(gy), N * G, OC // G, 1, np.arange(P), (OC // G * P, P, 0), width)
+    blocks = gy.shape[1]
+    base = forward_offsets(C // G, H, W, g)
+    Q = base.size
+    base = np.concatenate([base, np.full(tile.rows, base[0])])
+    offset = (np.arange(OH)[:, None] * (g.stride[0] * W) + np.arange(OW) * g.stride[1]).ravel()
+    jobs = G * blocks * -(-Q // BLOCK)
+    parts = np.empty((max(1, min(N, -(-ENOUGH_JOBS // jobs))), G, blocks, Q, width), x.dtype)
+    correlate(
+        x.reshape(-1),
+        C * H * W,
+        C // G * H * W,
+        base,
+        offset,
+        gy.reshape(N, G, *gy.shape[1:]),
+        parts,
+        *tile.tags,
+    )
+    gw = parts.sum(axis=0) if len(parts) > 1 else parts[0]
+    gw = gw.transpose(0, 1, 3, 2).reshape(G, -1, Q)[:, : OC // G]
+    return gw.reshape(w_shape)
+
+
+@functools.cache
+def phases(H: int, W: int, OH: int, OW: int, g: Window) -> tuple:
+    """The border that gy needs so that no tap reads outside, and the phases of the input's pixels."""
+    rows, before_h, after_h = _phases_along(H, OH, g, 0)
+    columns, before_w, after_w = _phases_along(W, OW, g, 1)
+    found = []
+    for first_h, count_h, taps_h in rows:
+        for first_w, count_w, taps_w in columns:
+            taps = tuple((i, j, a, b) for i, a in taps_h for j, b in taps_w)
+            found.append(Phase((first_h, first_w), (count_h, count_w), (before_h, before_w), taps))
+    return ((before_h, after_h), (before_w, after_w)), tuple(found)
+
+
+def _phases_along(size: int, out: int, g: Window, axis: int):
+    """Along one axis: [(first pixel, pixels, [(tap, output pixel − pixel's number)])], and the border."""
+    stride, dilation, (before, _) = g.stride[axis], g.dilation[axis], g.padding[axis]
+    found, low, high = [], 0, out - 1
+    for phase in range(min(stride, size)):
+        count = -(-(size - phase) // stride)
+        # Pixel number m of this phase stands at m·stride + phase + before in the padded image, and meets tap
+        # i of output pixel (that − i·dilation) / stride, where this is a whole number.
+        taps = []
+        for i in range(g.kernel[axis]):
+            away, rest = divmod(phase + before - i * dilation, stride)
+            if rest == 0:
+                taps.append((i, away))
+                low, high = min(low, away), max(high, away + count - 1)
+        found.append((phase, count, taps))
+    return found, -low, high - (out - 1)
+
+
+@chooser("conv2d.forward", "numba")
+@chooser("conv2d.grad_input", "numba")
+def auto(_, w, __, g: Window):
+    """What "auto" means, for either call (x, w, b, g) or (gy, w, x_shape, g)."""
+    return choose(w.shape, g)
+
+
+@chooser("conv2d.grad_weight", "numba")
+def auto_weight(gy, x, w_shape, g: Window):
+    """What "auto" means for the gradient to the weights."""
+    return choose(w_shape, g)
+
+
+def choose(w_shape, g: Window):
+    """Register tiles, but for filters of one channel each their own loops: a tile would be nearly empty."""
+    return "depthwise" if g.groups > 1 and w_shape[1] == 1 else "direct"

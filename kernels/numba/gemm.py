@@ -1,0 +1,160 @@
+"""The sweep of register tiles over a whole convolution pass, on all cores.
+
+Two sweeps, with the same micro-kernel inside. ``sweep`` serves the passes whose rows are pixels
+(forward, gradient to the input): tiles go over pixels, and the result is written channel by channel.
+``correlate`` serves the gradient to the weights, whose rows are weights and whose sum runs over pixels.
+
+Both keep W in blocks of DEPTH rows, which stay in the first-level cache while BLOCK rows of Y pass by.
+Numbers are added in one order whatever the number of threads, so that results repeat exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from minicnn.kernels.numba.compiling import compiled
+from minicnn.kernels.numba.micro import NARROW, WIDE, Tile, tile
+
+BLOCK = 96  # rows of Y in a job: a multiple of most tiles' rows
+DEPTH = 256  # rows of W at a time: 256 rows of 64 bytes are half of a 32 KiB cache
+
+
+def tile_for(dtype: np.dtype, channels: int) -> Tile:
+    """The tile that wastes least on this number of channels."""
+    return NARROW if channels <= NARROW.width(dtype) else WIDE
+
+
+@compiled
+def sweep(x, w, bias, offset, grid, x_steps, y, y_steps, channels, rows_tag, vectors_tag):
+    """y[where q's result belongs + o · y_steps[4]] = bias[o] + Σ_k x[base_q + offset_k] · w[k, o].
+
+    x, y: flat. w: (groups, blocks of channels, K, width). grid: images, groups, rows and columns of
+    pixels; x_steps and y_steps: how far to go in x and y for one of each; then, for y, for one channel,
+    and where to begin.
+    """
+    rows, width = len(rows_tag), w.shape[3]
+    N, G, QH, QW = grid
+    blocks, K = w.shape[1], w.shape[2]
+    flat_w = w.reshape(-1)
+    pixels = QH * QW
+    total = N * pixels
+    jobs_per_group = (total + BLOCK - 1) // BLOCK
+    for index in prange(G * jobs_per_group):
+        job = np.int64(index)  # prange counts in unsigned numbers, which do not mix with others
+        g = job // jobs_per_group
+        q0 = job % jobs_per_group * BLOCK
+        count = min(BLOCK, total - q0)
+        base = np.empty(BLOCK + rows, np.int64)
+        home = np.empty(BLOCK, np.int64)
+        for q in range(count):
+            n, pixel = divmod(q0 + q, pixels)
+            h, v = divmod(pixel, QW)
+            base[q] = n * x_steps[0] + g * x_steps[1] + h * x_steps[2] + v * x_steps[3]
+            home[q] = y_steps[5] + n * y_steps[0] + g * y_steps[1] + h * y_steps[2] + v * y_steps[3]
+        for q in range(count, count + rows):
+            base[q] = base[0]  # the last tile's surplus rows compute something, and are not kept
+        sums = np.empty((BLOCK + rows) * width, x.dtype)
+        for block in range(blocks):
+            first = block * width
+            for k in range(0, K, DEPTH):
+                depth = min(DEPTH, K - k)
+                w0 = ((g * blocks + block) * K + k) * width
+                for q in range(0, count, rows):
+                    tile(
+                        x,
+                        0,
+                        base,
+                        q,
+                        offset,
+                        k,
+                        depth,
+                        flat_w,
+                        w0,
+                        sums,
+                        q * width,
+                        k == 0,
+                        rows_tag,
+                        vectors_tag,
+                    )
+            for o in range(min(width, channels - first)):
+                b = bias[g * channels + first + o]
+                at = (first + o) * y_steps[4]
+                for q in range(count):
+                    y[home[q] + at] = sums[q * width + o] + b
+
+
+@compiled
+def correlate(x, image, group, base, offset, w, parts, rows_tag, vectors_tag):
+    """parts[p, g, block, q, o] = Σ_n Σ_k x[n · image + g · group + base_q + offset_k] · w[n, g, block, k, o].
+
+    x: flat. base: (Q + rows,), the last ``rows`` repeating any of the others. w: (N, groups, blocks, K,
+    width), a packed gradient. The images are dealt out to the parts p, which the caller adds up.
+    """
+    rows = len(rows_tag)
+    N, G, blocks, K, width = w.shape
+    flat_w = w.reshape(-1)
+    Q = base.size - rows
+    P = parts.shape[0]
+    q_blocks = (Q + BLOCK - 1) // BLOCK
+    for index in prange(P * G * blocks * q_blocks):
+        rest, q_block = divmod(np.int64(index), q_blocks)
+        rest, block = divmod(rest, blocks)
+        part, g = divmod(rest, G)
+        q0 = q_block * BLOCK
+        count = min(BLOCK, Q - q0)
+        sums = np.zeros((BLOCK + rows) * width, x.dtype)
+        for n in range(part * N // P, (part + 1) * N // P):
+            x0 = n * image + g * group
+            for k in range(0, K, DEPTH):
+                depth = min(DEPTH, K - k)
+                w0 = (((n * G + g) * blocks + block) * K + k) * width
+                for q in range(0, count, rows):
+                    tile(
+                        x,
+                        x0,
+                        base,
+                        q0 + q,
+                        offset,
+                        k,
+                        depth,
+                        flat_w,
+                        w0,
+                        sums,
+                        q * width,
+                        False,
+                        rows_tag,
+                        vectors_tag,
+                    )
+        for q in range(count):
+            for o in range(width):
+                parts[part, g, block, q0 + q, o] = sums[q * width + o]
+
+
+@compiled
+def _pack(source, matrix_step, channel_step, outer_step, offsets, channels, out):
+    matrices, blocks, K, width = out.shape
+    inner = offsets.size
+    for index in prange(matrices * blocks):
+        m, block = divmod(np.int64(index), blocks)
+        here = min(width, channels - block * width)
+        first = m * matrix_step + block * width * channel_step
+        for outer in range(K // inner):
+            at = first + outer * outer_step
+            for j in range(inner):
+                k = outer * inner + j
+                for o in range(here):
+                    out[m, block, k, o] = source[at + offsets[j] + o * channel_step]
+                for o in range(here, width):
+                    out[m, block, k, o] = 0
+
+
+def packed(source, matrices, channels, outer, offsets, steps, width):
+    """The layout that tiles read: (matrices, blocks of channels, K, width), channels side by side.
+
+    Number k = (o, j) of channel c in matrix m, for o below ``outer``, is
+    source[m · steps[0] + c · steps[1] + o · steps[2] + offsets[j]]; the last block is filled up with zeros.
+    """
+    out = np.empty((matrices, -(-channels // width), outer * offsets.size, width), source.dtype)
+    _pack(source.reshape(-1), *steps, offsets, channels, out)
+    return out

@@ -1,0 +1,132 @@
+"""Batch norm, a channel at a time: one trip to memory for all of its passes.
+
+A channel of a batch is N rows of H·W numbers, which mostly fit the second-level cache. Mean, deviations
+and result are three passes over them, but only the first comes from memory. Rows are summed in the dtype
+given, in several partial sums at once, and the rows' sums added up in float64.
+"""
+
+import numpy as np
+from numba import prange
+
+from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.registry import kernel
+
+
+def as_rows(x):
+    """(N, C, …) -> (N, C, P), contiguous."""
+    return plain(x).reshape(x.shape[0], x.shape[1], -1)
+
+
+@compiled(reorder=True)
+def _forward(x, w, b, eps, y, mean, var, inverse_std):
+    N, C, P = x.shape
+    for index in prange(C):
+        c = np.int64(index)
+        total = 0.0
+        for n in range(N):
+            row = x[n, c]
+            part = row[0] * 0
+            for p in range(P):
+                part += row[p]
+            total += part
+        m = x.dtype.type(total / (N * P))
+        total = 0.0
+        for n in range(N):
+            row = x[n, c]
+            part = row[0] * 0
+            for p in range(P):
+                d = row[p] - m
+                part += d * d
+            total += part
+        v = total / (N * P)
+        s = x.dtype.type(1 / np.sqrt(v + eps))
+        scale = w[c] * s
+        shift = b[c]
+        for n in range(N):
+            row, out = x[n, c], y[n, c]
+            for p in range(P):
+                out[p] = (row[p] - m) * scale + shift
+        mean[c], var[c], inverse_std[c] = m, v, s
+
+
+@kernel("batch_norm.training", "numba", "one_trip")
+def batch_norm_training(x, w, b, eps):
+    """x (N, C, …), w and b (C,) -> y, mean, var and 1/√(var + ε)."""
+    rows = as_rows(x)
+    y = np.empty_like(rows)
+    mean, var, inverse_std = np.empty((3, x.shape[1]), x.dtype)
+    _forward(rows, plain(w), plain(b), eps, y, mean, var, inverse_std)
+    return y.reshape(x.shape), mean, var, inverse_std
+
+
+@compiled(reorder=True)
+def _backward(gy, x, mean, inverse_std, w, gx, gw, gb, through_statistics):
+    N, C, P = x.shape
+    for index in prange(C):
+        c = np.int64(index)
+        m, s = mean[c], inverse_std[c]
+        total_g, total_gx = 0.0, 0.0
+        for n in range(N):
+            g, row = gy[n, c], x[n, c]
+            part_g = row[0] * 0
+            part_gx = row[0] * 0
+            for p in range(P):
+                part_g += g[p]
+                part_gx += g[p] * (row[p] - m)
+            total_g += part_g
+            total_gx += part_gx
+        gb[c], gw[c] = total_g, total_gx * s
+        # gx = w s (gy − mean(gy) − x̂ mean(gy x̂)), as one number times gy, one times x, and a constant.
+        per_g = w[c] * s
+        per_x = x.dtype.type(0)
+        constant = x.dtype.type(0)
+        if through_statistics:
+            per_x = x.dtype.type(-per_g * s * (total_gx * s / (N * P)))
+            constant = x.dtype.type(-per_g * (total_g / (N * P)))
+        for n in range(N):
+            g, row, out = gy[n, c], x[n, c], gx[n, c]
+            for p in range(P):
+                out[p] = g[p] * per_g + (row[p] - m) * per_x + constant
+
+
+def _run_backward(gy, x, mean, inverse_std, w, through_statistics):
+    gx = np.empty(x.shape, x.dtype)
+    gw, gb = np.empty((2, x.shape[1]), x.dtype)
+    rows = as_rows(gx)
+    _backward(
+        as_rows(gy), as_rows(x), plain(mean), plain(inverse_std), plain(w), rows, gw, gb, through_statistics
+    )
+    return gx, gw, gb
+
+
+@kernel("batch_norm.training_backward", "numba", "one_trip")
+def batch_norm_training_backward(gy, x, mean, inverse_std, w):
+    """The gradients to x, w and b where mean and var were the batch's own."""
+    return _run_backward(gy, x, mean, inverse_std, w, True)
+
+
+@kernel("batch_norm.inference_backward", "numba", "one_trip")
+def batch_norm_inference_backward(gy, x, mean, var, w, eps):
+    """The gradients to x, w and b where mean and var were given."""
+    return _run_backward(gy, x, mean, (1 / np.sqrt(var + eps)).astype(x.dtype), w, False)
+
+
+@compiled
+def _affine(x, scale, shift, y):
+    N, C, P = x.shape
+    for index in prange(N * C):
+        n, c = divmod(np.int64(index), C)
+        row, out = x[n, c], y[n, c]
+        a, b = scale[c], shift[c]
+        for p in range(P):
+            out[p] = row[p] * a + b
+
+
+@kernel("batch_norm.inference", "numba", "one_trip")
+def batch_norm_inference(x, mean, var, w, b, eps):
+    """x normalised by a given mean and var (C,): one multiplication and one addition per entry."""
+    scale = (w / np.sqrt(var + eps)).astype(x.dtype)
+    rows = as_rows(x)
+    y = np.empty_like(rows)
+    _affine(rows, scale, (b - mean * scale).astype(x.dtype), y)
+    return y.reshape(x.shape)
