@@ -111,7 +111,7 @@ class Case:
             except Exception as problem:
                 return self.row(trace, np.inf, False, f"{type(problem).__name__}: {problem}")
         strange = self.unexpected(trace)
-        if strange and any(kernels.for_some(kernel) for kernel in self.kernels):
+        if strange and trace and all(kernels.for_some(kernel) for kernel in self.kernels):
             return None
         if strange:
             return self.row(trace, np.inf, False, strange)
