@@ -18,6 +18,7 @@ import numpy as np
 
 from minicnn import nn
 from minicnn.autograd import no_grad
+from minicnn.nn.module import inference
 from minicnn.tensor import Tensor, tensor
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def summarize(
         raise ValueError(f"summarize: batch_size must be a positive integer, but is {batch_size!r}")
 
     recorder = _Recorder(model, batch_size)
-    with recorder.attached(), _evaluation(model), no_grad():
+    with recorder.attached(), inference(model), no_grad():
         model(_one_image(model, sizes))
     recorder.add_modules_that_did_not_run()
 
@@ -273,18 +274,6 @@ def _one_image(model: nn.Module, sizes: tuple[int, ...]) -> Tensor:
     """A batch of one, of zeros, in the dtype of the network's parameters (float32 without any)."""
     dtypes = [p.data.dtype for p in model.parameters()]
     return tensor(np.zeros((1, *sizes), dtype=dtypes[0] if dtypes else np.float32))
-
-
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for all modules; afterwards each goes back to its own, a frozen layer to evaluation."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _is_positive_int(value: object) -> bool:

@@ -30,7 +30,7 @@ class Phase(NamedTuple):
     """Input pixels that meet the same taps: where they lie, and the taps with their place in padded gy."""
 
     first: tuple[int, int]  # the first row and column of them
-    count: tuple[int, int]  # how many rows and columns
+    size: tuple[int, int]  # how many rows and columns
     start: tuple[int, int]  # where the first one's pixel 0 of gy is, in padded gy
     taps: tuple[tuple[int, int, int, int], ...]  # (i, j, rows away, columns away)
 
@@ -81,7 +81,7 @@ def grad_input(gy, w, x_shape, g: Window):
     w = plain(w)
     KW, T = w.shape[3], w.shape[2] * w.shape[3]
     for phase in found:
-        if not phase.taps or 0 in phase.count:
+        if not phase.taps or 0 in phase.size:
             continue
         away = np.array([rows * YW + columns for _, _, rows, columns in phase.taps])
         offset = (np.arange(OC // G)[:, None] * (YH * YW) + away).ravel()
@@ -92,7 +92,7 @@ def grad_input(gy, w, x_shape, g: Window):
             packed(w, G, C // G, OC // G, taps, (w.size // G, T, C // G * T), tile.width(gy.dtype)),
             np.zeros(C, gy.dtype),
             offset,
-            (N, G, *phase.count),
+            (N, G, *phase.size),
             (OC * YH * YW, OC // G * YH * YW, YW, 1),
             gx.reshape(-1),
             (

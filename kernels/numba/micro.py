@@ -15,7 +15,7 @@ LLVM instructions by an intrinsic. It is compiled for the machine it runs on; no
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
@@ -59,8 +59,7 @@ def _tiles() -> tuple[Tile, Tile]:
 WIDE, NARROW = _tiles()
 
 
-@intrinsic
-def tile(typing_context, x, x0, base, base0, offset, k0, count, w, w0, y, y0, fresh, rows, vectors):
+def _tile(typing_context, x, x0, base, base0, offset, k0, count, w, w0, y, y0, fresh, rows, vectors):
     """A register tile of the product above, for ``count`` values of k.
 
     x, base, offset, w and y are flat arrays; x0, base0, k0, w0 and y0 say where in them to begin. w has a
@@ -76,15 +75,20 @@ def tile(typing_context, x, x0, base, base0, offset, k0, count, w, w0, y, y0, fr
 
         bits = x.dtype.bitwidth
         shape = len(rows), len(vectors), WIDE.vector_bytes * 8 // bits
-        _emit(builder, shape, bits, *map(begin, (0, 2, 4, 7, 9)), arguments[6], arguments[11])
+        pointers = [begin(position) for position in (0, 2, 4, 7, 9)]
+        _emit(builder, shape, bits, pointers, arguments[6], arguments[11])
         return context.get_dummy_value()
 
     return signature, emit
 
 
-def _emit(b, shape, bits, x, base, offset, w, y, count, fresh):
+tile: Any = intrinsic(_tile)
+
+
+def _emit(b, shape, bits, pointers, count, fresh):
     """entry -> (resume: load Y) -> loop over k -> done: store Y, with the sums in registers throughout."""
     rows, vectors, lanes = shape
+    x, base, offset, w, y = pointers
     number = ir.FloatType() if bits == 32 else ir.DoubleType()
     vector, whole = ir.VectorType(number, lanes), ir.IntType(64)
     cells = [(p, v) for p in range(rows) for v in range(vectors)]

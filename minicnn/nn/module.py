@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -340,3 +341,24 @@ def _state_array(name: str, value: Any) -> Array:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"load_state_dict: {name} is {array.dtype}, expected numbers")
     return array
+
+
+@contextmanager
+def inference(model: Module) -> Iterator[None]:
+    """Inference mode for a block; afterwards each module, frozen ones too, is in the mode it was in.
+
+    >>> from minicnn import nn
+    >>> net = nn.Sequential(nn.Dropout(0.5))
+    >>> with inference(net):
+    ...     net[0].training
+    False
+    >>> net[0].training
+    True
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

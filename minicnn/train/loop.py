@@ -13,7 +13,6 @@ True
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from minicnn import functional as F
 from minicnn import nn
 from minicnn.autograd import no_grad
 from minicnn.data import Split, batches
+from minicnn.nn.module import inference
 from minicnn.optim import Optimizer
 from minicnn.tensor import from_numpy
 
@@ -105,15 +105,3 @@ def evaluate(
     predictions = p.argmax(axis=1)
     accuracy = float((predictions == split.labels).mean())
     return Evaluation(total / len(split), accuracy, predictions, p)
-
-
-@contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
-    """Inference mode for a block; afterwards each module, frozen ones too, is in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

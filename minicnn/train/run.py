@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from minicnn import data, models, nn, random
 from minicnn.autograd import no_grad
 from minicnn.data import Dataset
+from minicnn.nn.module import inference
 from minicnn.tensor import from_numpy
 from minicnn.train import checkpoint, files, folders
 from minicnn.train.checkpoint import Checkpoint, CheckpointError
 from minicnn.train.display import Display, percent
 from minicnn.train.folders import CHECKPOINT, PICTURES, RESULTS, WEIGHTS
 from minicnn.train.interrupt import Interrupted, Interruptible
-from minicnn.train.loop import DivergedError, Evaluation, evaluate, inference
+from minicnn.train.loop import DivergedError, Evaluation, evaluate
 from minicnn.train.options import Options, complete, resumed
 from minicnn.train.recipes import make_optimizer, make_schedule
 from minicnn.train.trainer import Callback, Trainer
