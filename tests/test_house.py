@@ -148,3 +148,16 @@ def test_public_functions_have_docstrings():
             if callable(value) and not (getattr(value, "__doc__", None) or "").strip():
                 bare.append(f"{name}.{key}")
     assert not bare
+
+
+def test_readme_examples_run(capsys):
+    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    assert len(blocks) == 3
+    names = {}
+    for block in blocks:
+        exec(block.partition("```")[0], names)
+    printed = capsys.readouterr().out
+    losses = [float(line.split()[1]) for line in printed.splitlines()[:10]]
+    assert losses[9] < losses[0]
+    assert printed.count("right: worst relative error") == 2
+    assert printed.endswith("[conv2d.forward[numpy:toeplitz]]\n")

@@ -1,0 +1,64 @@
+"""Ten steps of training whose losses are known: they notice what changes the numbers of a whole training."""
+
+import numpy as np
+
+import minicnn as mc
+from minicnn import data, nn, optim
+from minicnn.train import train
+
+# Written down from a run in which every gradient check and every comparison with PyTorch passed.
+LENET5_ON_DIGITS = [
+    2.308021,
+    2.305227,
+    2.303071,
+    2.314335,
+    2.253588,
+    2.23356,
+    2.259885,
+    2.190981,
+    2.120193,
+    2.105225,
+]
+BATCH_NORM_AND_DROPOUT = [
+    2.311766,
+    2.305057,
+    2.357191,
+    2.294055,
+    2.283726,
+    2.264214,
+    2.278485,
+    2.226097,
+    2.229492,
+    2.243333,
+]
+
+
+def losses(model):
+    digits = data.load("digits", seed=0).train
+    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
+    batches = data.DataLoader(digits, 32, shuffle=True, seed=0).epoch(0)
+    steps = train(model, batches, nn.CrossEntropyLoss(label_smoothing=0.1), optimizer)
+    return [next(steps).loss for _ in range(10)]
+
+
+def test_lenet5():
+    mc.manual_seed(0)
+    assert np.allclose(losses(mc.models.create("lenet5")), LENET5_ON_DIGITS, rtol=1e-4)
+
+
+def test_batch_norm_lrn_and_dropout():
+    mc.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+        nn.SeparableConv2d(8, 12, 3, padding="same"),
+        nn.LocalResponseNorm(3, alpha=0.1),
+        nn.LeakyReLU(0.1),
+        nn.Dropout(0.2),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(192, 10),
+    )
+    assert np.allclose(losses(model), BATCH_NORM_AND_DROPOUT, rtol=1e-4)
