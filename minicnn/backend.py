@@ -65,5 +65,7 @@ def unknown(name: object, choices: Iterable[str]) -> str:
     """
     names = sorted(choices)
     near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return f"{name!r} is unknown{hint} (known: {', '.join(names)})"
+    if near and len(names) > 20:  # a long list would bury the suggestion
+        return f"{name!r} is unknown; did you mean {near[0]!r}?"
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return f"{name!r} is unknown;{hint} (known: {', '.join(names)})"

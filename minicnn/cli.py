@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     parser, commands = _parser()
+    if not arguments:
+        raise Stop(WRONG, f"a command is needed: {', '.join(commands)}; `minicnn --help` says more")
     if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
         raise Stop(WRONG, f"command {unknown(arguments[0], commands)}")
     try:
