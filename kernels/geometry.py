@@ -62,7 +62,12 @@ def pad(x: np.ndarray, padding: tuple[Pair, Pair], value: float = 0.0) -> np.nda
     if top == bottom == left == right == 0:
         return x
     N, C, H, W = x.shape
-    padded = np.full((N, C, H + top + bottom, W + left + right), value, x.dtype)
+    padded = np.empty((N, C, H + top + bottom, W + left + right), x.dtype)
+    # Only the border is filled: to fill everything first would be a second pass over the whole image.
+    padded[:, :, :top] = value
+    padded[:, :, top + H :] = value
+    padded[:, :, top : top + H, :left] = value
+    padded[:, :, top : top + H, left + W :] = value
     padded[:, :, top : top + H, left : left + W] = x
     return padded
 

@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.kernels.geometry import Window, pad
+from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba.compiling import plain
 from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep, tile_for
+from minicnn.kernels.numba.scratch import padded
 from minicnn.kernels.registry import chooser, kernel
 
 # A gradient to few weights is split by images into so many jobs, whose sums are then added. A fixed number,
@@ -47,7 +48,7 @@ def forward_offsets(C: int, H: int, W: int, g: Window) -> np.ndarray:
 def forward(x, w, b, g: Window):
     """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW)."""
     OH, OW = g.output_size(*x.shape[2:])
-    x = plain(pad(x, g.padding))
+    x = padded(x, g.padding)
     N, C, H, W = x.shape
     w = plain(w)
     OC, G, T = w.shape[0], g.groups, w.shape[2] * w.shape[3]
@@ -73,7 +74,7 @@ def grad_input(gy, w, x_shape, g: Window):
     """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
     (N, C, H, W), OC, G = x_shape, w.shape[0], g.groups
     border, found = phases(H, W, gy.shape[2], gy.shape[3], g)
-    gy = plain(pad(gy, border))
+    gy = padded(gy, border)
     YH, YW = gy.shape[2:]
     tile = tile_for(gy.dtype, C // G)
     whole = all(phase.taps for phase in found)
@@ -113,7 +114,7 @@ def grad_input(gy, w, x_shape, g: Window):
 def grad_weight(gy, x, w_shape, g: Window):
     """The gradient of the loss to w, given the gradient gy to y: (OC, C/groups, KH, KW)."""
     (N, OC, OH, OW), G = gy.shape, g.groups
-    x = plain(pad(x, g.padding))
+    x = padded(x, g.padding)
     _, C, H, W = x.shape
     tile = tile_for(x.dtype, OC // G)
     width = tile.width(x.dtype)

@@ -7,8 +7,9 @@ stay in the cache while all taps pass over them, a row at a time, in loops that 
 import numpy as np
 from numba import prange
 
-from minicnn.kernels.geometry import Window, pad, unpad
+from minicnn.kernels.geometry import Window, unpad
 from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.scratch import padded
 from minicnn.kernels.registry import kernel
 
 
@@ -45,7 +46,7 @@ def _forward(x, w, b, y, sh, sw, dh, dw):
 def forward(x, w, b, g: Window):
     """(N, C, H, W), (C·m, 1, KH, KW), (C·m,) or None -> (N, C·m, OH, OW)."""
     y = np.empty((x.shape[0], w.shape[0], *g.output_size(*x.shape[2:])), x.dtype)
-    x = plain(pad(x, g.padding))
+    x = padded(x, g.padding)
     b = np.zeros(w.shape[0], x.dtype) if b is None else plain(b)
     _forward(x, plain(w[:, 0]), b, y, *g.stride, *g.dilation)
     return y
@@ -120,6 +121,6 @@ def _grad_weight(gy, x, gw, sh, sw, dh, dw):
 def grad_weight(gy, x, w_shape, g: Window):
     """The gradient of the loss to w, given the gradient gy to y: (C·m, 1, KH, KW)."""
     gw = np.empty((w_shape[0], *w_shape[2:]), gy.dtype)
-    x = plain(pad(x, g.padding))
+    x = padded(x, g.padding)
     _grad_weight(plain(gy), x, gw, *g.stride, *g.dilation)
     return gw[:, None]

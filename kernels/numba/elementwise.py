@@ -11,10 +11,11 @@ CHUNK = 1 << 14  # entries in a job: enough that starting a job costs nothing, f
 
 @compiled
 def _relu(x, y):
+    zero = x.dtype.type(0)  # a plain 0 would turn each entry into float64 and back
     for index in prange((x.size + CHUNK - 1) // CHUNK):
         first = np.int64(index) * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
-            y[i] = x[i] if not x[i] <= 0 else 0  # so that a NaN passes
+            y[i] = zero if x[i] <= zero else x[i]  # so that a NaN passes
 
 
 @kernel("relu.forward", "numba", "one_pass")
@@ -28,10 +29,12 @@ def relu(x):
 
 @compiled
 def _relu_backward(gy, y, gx):
+    zero = y.dtype.type(0)
     for index in prange((y.size + CHUNK - 1) // CHUNK):
         first = np.int64(index) * CHUNK
         for i in range(first, min(first + CHUNK, y.size)):
-            gx[i] = gy[i] if y[i] > 0 else 0
+            g = gy[i]  # read in any case: a read under a condition is a branch, and keeps vectors away
+            gx[i] = g if y[i] > zero else zero
 
 
 @kernel("relu.backward", "numba", "one_pass")

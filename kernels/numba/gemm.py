@@ -15,6 +15,7 @@ from numba import prange
 
 from minicnn.kernels.numba.compiling import compiled
 from minicnn.kernels.numba.micro import NARROW, WIDE, Tile, tile
+from minicnn.kernels.numba.scratch import scratch
 
 BLOCK = 96  # rows of Y in a job: a multiple of most tiles' rows
 DEPTH = 256  # rows of W at a time: 256 rows of 64 bytes are half of a 32 KiB cache
@@ -47,11 +48,16 @@ def sweep(x, w, bias, offset, grid, x_steps, y, y_steps, channels, rows_tag, vec
         count = min(BLOCK, total - q0)
         base = np.empty(BLOCK + rows, np.int64)
         home = np.empty(BLOCK, np.int64)
-        for q in range(count):
-            n, pixel = divmod(q0 + q, pixels)
-            h, v = divmod(pixel, QW)
+        n, pixel = divmod(q0, pixels)
+        h, v = divmod(pixel, QW)
+        for q in range(count):  # counted on, since a division for each pixel took as long as its products
             base[q] = n * x_steps[0] + g * x_steps[1] + h * x_steps[2] + v * x_steps[3]
             home[q] = y_steps[5] + n * y_steps[0] + g * y_steps[1] + h * y_steps[2] + v * y_steps[3]
+            v += 1
+            if v == QW:
+                h, v = h + 1, 0
+                if h == QH:
+                    n, h = n + 1, 0
         for q in range(count, count + rows):
             base[q] = base[0]  # the last tile's surplus rows compute something, and are not kept
         sums = np.empty((BLOCK + rows) * width, x.dtype)
@@ -77,11 +83,18 @@ def sweep(x, w, bias, offset, grid, x_steps, y, y_steps, channels, rows_tag, vec
                         rows_tag,
                         vectors_tag,
                     )
-            for o in range(min(width, channels - first)):
-                b = bias[g * channels + first + o]
-                at = (first + o) * y_steps[4]
-                for q in range(count):
-                    y[home[q] + at] = sums[q * width + o] + b
+            here = min(width, channels - first)
+            start = 0
+            while start < count:  # one run of neighbouring results after the other, channel by channel
+                end = start + 1
+                while end < count and home[end] == home[end - 1] + 1:
+                    end += 1
+                for o in range(here):
+                    b = bias[g * channels + first + o]
+                    at = home[start] + (first + o) * y_steps[4]
+                    for q in range(end - start):
+                        y[at + q] = sums[(start + q) * width + o] + b
+                start = end
 
 
 @compiled
@@ -153,8 +166,10 @@ def packed(source, matrices, channels, outer, offsets, steps, width):
     """The layout that tiles read: (matrices, blocks of channels, K, width), channels side by side.
 
     Number k = (o, j) of channel c in matrix m, for o below ``outer``, is
-    source[m · steps[0] + c · steps[1] + o · steps[2] + offsets[j]]; the last block is filled up with zeros.
+    source[m · steps[0] + c · steps[1] + o · steps[2] + offsets[j]]; the last block is filled up with
+    zeros. The result is in scratch memory.
     """
-    out = np.empty((matrices, -(-channels // width), outer * offsets.size, width), source.dtype)
+    shape = matrices, -(-channels // width), outer * offsets.size, width
+    out = scratch("packed", shape, source.dtype)
     _pack(source.reshape(-1), *steps, offsets, channels, out)
     return out
