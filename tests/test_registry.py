@@ -121,3 +121,18 @@ def test_the_whole_overrides_what_was_set_for_a_part(probe):
         with mc.use(probe="two"):
             assert probed() == ["two", "two"]
         assert probed() == ["one", "three"]
+
+
+def test_a_kernel_for_some_arguments_leaves_the_rest_to_auto(probe):
+    kernels.kernel("probe.forward", "numpy", "picky", suits=lambda x, number: number == 7)(
+        lambda *args: "picky"
+    )
+    try:
+        with mc.use(algorithms={"probe.forward": "picky"}), mc.trace() as ran:
+            assert kernels.run("probe.forward", np.ones(1), 7) == "picky"
+            assert kernels.run("probe.forward", np.ones(1), 8) == "one"
+        assert [one.algorithm for one in ran] == ["picky", "one"]
+        assert kernels.for_some(ran[0])
+        assert not kernels.for_some(ran[1])
+    finally:
+        registry._suits.pop(("probe.forward", "numpy", "picky"))
