@@ -50,7 +50,7 @@ def sweep(x, w, bias, offset, grid, x_steps, y, y_steps, channels, rows_tag, vec
         home = np.empty(BLOCK, np.int64)
         n, pixel = divmod(q0, pixels)
         h, v = divmod(pixel, QW)
-        for q in range(count):  # counted on, since a division for each pixel took as long as its products
+        for q in range(count):  # counted on, which spares two divisions for each pixel
             base[q] = n * x_steps[0] + g * x_steps[1] + h * x_steps[2] + v * x_steps[3]
             home[q] = y_steps[5] + n * y_steps[0] + g * y_steps[1] + h * y_steps[2] + v * y_steps[3]
             v += 1
