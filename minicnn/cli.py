@@ -137,7 +137,7 @@ def models(given: argparse.Namespace) -> int:
     table.add_column("description")
     for name in minicnn.models.list():
         about = minicnn.models.info(name)
-        parameters = sum(p.data.size for p in minicnn.models.create(name).parameters())
+        parameters = about.parameters
         shape = "×".join(map(str, about.input_shape))
         words = about.description.removesuffix(f": {parameters:,} parameters.")  # which has its column
         table.add_row(name, shape, f"{parameters:,}", words)

@@ -7,7 +7,17 @@
 (1, 28, 28)
 """
 
-from minicnn.models import course, lenet  # noqa: F401  (importing a family registers its networks)
+from minicnn.models import (  # importing a family registers its networks
+    alexnet,  # noqa: F401
+    cifar_resnet,  # noqa: F401
+    course,  # noqa: F401
+    densenet,  # noqa: F401
+    googlenet,  # noqa: F401
+    lenet,  # noqa: F401
+    mobilenet,  # noqa: F401
+    resnet,  # noqa: F401
+    vgg,  # noqa: F401
+)
 from minicnn.models.registry import ModelInfo, create, info, register
 from minicnn.models.registry import names as list
 

@@ -50,6 +50,7 @@ STATELESS = [
     layer("nn.Flatten", "images", nn.Flatten, IMAGES),
     layer("nn.ZeroPad2d", "each side another width", lambda: nn.ZeroPad2d((1, 0, 2, 3)), IMAGES),
     layer("nn.ReLU", "numbers around 0", nn.ReLU, distinct(4, 3)),
+    layer("nn.ReLU6", "numbers around 0", nn.ReLU6, distinct(4, 3)),
     layer("nn.LeakyReLU", "slope 0.2", lambda: nn.LeakyReLU(0.2), distinct(4, 3)),
     layer("nn.Tanh", "numbers around 0", nn.Tanh, ROWS),
     layer("nn.Sigmoid", "numbers around 0", nn.Sigmoid, ROWS),

@@ -21,6 +21,9 @@ section 2.2.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod, sqrt
 
 import numpy as np
@@ -29,6 +32,28 @@ from minicnn import random
 from minicnn.backend import unknown
 from minicnn.random import Generator
 from minicnn.tensor import Tensor
+
+_skipping: ContextVar[bool] = ContextVar("minicnn.nn.init.skip", default=False)
+
+
+@contextmanager
+def skip() -> Iterator[None]:
+    """Draw no numbers in this block: layers made in it keep whatever their memory holds.
+
+    For weights that something else will fill: a file, or a network's own initialisation. Memory that nobody
+    writes is not even taken, so that the largest network is built in milliseconds.
+
+    >>> from minicnn import nn
+    >>> with nn.init.skip():
+    ...     layer = nn.Linear(25088, 4096)
+    >>> layer.weight.shape
+    (4096, 25088)
+    """
+    token = _skipping.set(True)
+    try:
+        yield
+    finally:
+        _skipping.reset(token)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
@@ -76,6 +101,8 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     True
     """
     _check_tensor("uniform_", tensor)
+    if _skipping.get():
+        return tensor
     draw = (generator or random.default_generator).uniform
     return _fill(tensor, draw(tensor.shape, a, b, tensor.dtype))
 
@@ -93,6 +120,8 @@ def normal_(
     True
     """
     _check_tensor("normal_", tensor)
+    if _skipping.get():
+        return tensor
     draw = (generator or random.default_generator).normal
     return _fill(tensor, draw(tensor.shape, mean, std, tensor.dtype))
 

@@ -112,6 +112,13 @@ class ReLU(Module):
         return F.relu(x)
 
 
+class ReLU6(Module):
+    """min(max(x, 0), 6)."""
+
+    def forward(self, x: Any) -> Any:
+        return F.relu6(x)
+
+
 class LeakyReLU(Module):
     """x where x > 0, else negative_slope · x."""
 
