@@ -12,6 +12,7 @@ from minicnn.functional import composed
 
 ACTIVATIONS = {
     "relu": {},
+    "relu6": {},
     "leaky_relu": {"negative_slope": 0.3},
     "tanh": {},
     "sigmoid": {},
@@ -19,11 +20,19 @@ ACTIVATIONS = {
     "softmax": {"dim": 1},
     "log_softmax": {"dim": -1},
 }
+KERNELS = [
+    pytest.param(name, *choice.values, id=f"{name}-{choice.id}", marks=choice.marks)
+    for name in ACTIVATIONS
+    if "softmax" not in name
+    for choice in algorithms(name)
+]
 SHAPES = [(5,), (4, 3), (2, 3, 4, 5), (3, 1)]
 
 
 def activation(name, module=F, **settings):
     settings = settings or ACTIVATIONS[name]
+    if module is composed and name == "relu6":
+        return lambda x: F.minimum(composed.relu(x), 6)
     return lambda x: getattr(module, name)(x, **settings)
 
 
@@ -44,40 +53,77 @@ def test_activations_equal_composed_twins(name, shape, dtype):
     assert_close(results, expected, 1e-13 if dtype == np.float64 else 1e-6)
 
 
-@pytest.mark.parametrize("layout", [None, *LAYOUTS])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("choice", algorithms("relu"))
-def test_kernels_of_the_rectifier(choice, dtype, layout):
-    x, gy = distinct("x", (2, 3, 7, 5), dtype), normal("upstream", (2, 3, 7, 5), dtype)
-    x[0, 0, 0, :3] = 0
-    expected = [np.where(x > 0, x, 0), np.where(x > 0, gy, 0)]
-    if layout:
-        x, gy = dict(layouts(x))[layout], dict(layouts(gy))[layout]
-    with running("relu", choice) as ran:
-        results = run(F.relu, [x], gy, choice.backend)
-    assert [one.operation for one in ran] == ["relu.forward", "relu.backward"]
-    assert_close(results, expected, 0)
+@pytest.mark.parametrize(("name", "choice"), KERNELS)
+def test_kernels_equal_composed_twins(name, choice, dtype):
+    x = 4 * distinct(name, (2, 3, 7, 50), dtype) + dtype(2)
+    expected = run(activation(name, composed), [x.astype(np.float64)])
+    with running(name, choice) as ran:
+        results = run(activation(name), [x], normal("upstream", x.shape, dtype), choice.backend)
+    assert [one.operation for one in ran] == [f"{name}.forward", f"{name}.backward"]
+    assert_close(results, expected, 1e-15 if dtype == np.float64 else 5e-7)
 
 
-@pytest.mark.parametrize("choice", algorithms("relu"))
-def test_rectifier_keeps_nan(choice):
-    with running("relu", choice):
-        assert np.isnan(F.relu(np.array([np.nan, 1.0])).numpy()).tolist() == [True, False]
+@pytest.mark.parametrize(("name", "choice"), KERNELS)
+def test_kernels_round_alike_at_every_place_in_an_array(name, choice):
+    """At the end of an array the compiler's code is another than for whole vectors in the middle."""
+    x = 5 * distinct(name, 40_003, np.float32)
+    with running(name, choice):
+        y, gx = run(activation(name), [x], x, choice.backend)
+        for start in (1, 2, 3, 20_001, 39_990):
+            part = run(activation(name), [x[start:].copy()], x[start:].copy(), choice.backend)
+            np.testing.assert_array_equal(part[0], y[start:])
+            np.testing.assert_array_equal(part[1], gx[start:])
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations_in_any_memory_layout(name, layout):
-    x, gy = distinct(name, (2, 3, 4, 5)), normal("upstream", (2, 3, 4, 5))
-    expected = run(activation(name), [x], gy)
-    other, other_gy = dict(layouts(x))[layout], dict(layouts(gy))[layout]
-    assert_close(run(activation(name), [other], other_gy), expected, 1e-14)
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2)], ids=str)
+@pytest.mark.parametrize(("name", "choice"), KERNELS)
+def test_kernels_on_one_number_and_on_none(name, choice, shape):
+    x = np.full(shape, 0.75)
+    with running(name, choice):
+        results = run(activation(name), [x], np.full(shape, 2.0), choice.backend)
+    assert_close(results, run(activation(name, composed), [x], np.full(shape, 2.0)), 1e-15)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "choice"), KERNELS)
+def test_nan_and_infinity(name, choice, dtype):
+    """A NaN stays one, and nothing else becomes one; and none of it is a warning."""
+    x = np.array([np.nan, 1, np.inf, -np.inf, 0, -0.0], dtype)
+    bottom = {"leaky_relu": -np.inf, "tanh": -1, "silu": np.nan}.get(name, 0)
+    top = {"relu6": 6, "tanh": 1, "sigmoid": 1}.get(name, np.inf)
+    with running(name, choice), np.errstate(invalid="ignore"):  # silu(−∞) is −∞ · 0
+        y = activation(name)(x).numpy()
+    assert np.isnan(y[0])
+    np.testing.assert_array_equal(y[2:4], [top, bottom])
+    np.testing.assert_array_equal(y[4:], [0.5 if name == "sigmoid" else 0] * 2)
+    if name == "tanh":
+        assert np.signbit(y[4:]).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "choice"), [one for one in KERNELS if one.values[0] in ("tanh", "sigmoid")])
+def test_digits(name, choice, dtype):
+    """At most 4 units in the last place, from numbers hardly above 0 to where the result stays what it is.
+
+    Expected values have more digits than float64 where the machine does (80 bits on x86).
+    """
+    sizes = np.concatenate([np.geomspace(1e-30, 700, 20_000), np.linspace(0, 30, 30_001)[1:]])
+    x = np.concatenate([-sizes, sizes]).astype(dtype)
+    x = x[x > (-80 if dtype == np.float32 else -700)] if name == "sigmoid" else x
+    wide = x.astype(np.longdouble)
+    expected = np.tanh(wide) if name == "tanh" else 1 / (1 + np.exp(-wide))
+    with running(name, choice):
+        y = activation(name)(x).numpy()
+    error = np.abs(y - expected) / np.spacing(np.abs(expected).astype(dtype))
+    assert error.max() < 4
 
 
 @pytest.mark.parametrize(
     ("name", "x", "y", "slope"),
     [
         ("relu", [-2.0, 0.0, 3.0], [0, 0, 3], [0, 0, 1]),
+        ("relu6", [-2.0, 0.0, 3.0, 6.0, 8.0], [0, 0, 3, 6, 6], [0, 0, 1, 0, 0]),
         ("leaky_relu", [-2.0, 0.0, 3.0], [-0.6, 0, 3], [0.3, 0.3, 1]),
         ("tanh", [0.0, math.log(2)], [0, 3 / 5], [1, 16 / 25]),
         ("sigmoid", [0.0, math.log(3)], [1 / 2, 3 / 4], [1 / 4, 3 / 16]),
@@ -118,6 +164,7 @@ def test_extremes_neither_overflow_nor_lose_their_digits(dtype):
     x = np.array([-big, -30.0, 0.0, 30.0, big], dtype)
     expected = {
         "relu": ([0, 0, 0, 30, big], [0, 0, 0, 1, 1]),
+        "relu6": ([0, 0, 0, 6, 6], [0, 0, 0, 0, 0]),
         "leaky_relu": ([-0.3 * big, -9, 0, 30, big], [0.3, 0.3, 0.3, 1, 1]),
         "tanh": ([-1, -1, 0, 1, 1], [0, None, 1, None, 0]),
         "sigmoid": ([0, s, 0.5, 1 - s, 1], [0, s * (1 - s), 0.25, None, 0]),
@@ -228,6 +275,49 @@ def test_cross_entropy_by_hand():
     smoothed = 0.1 * math.log(8) + 0.8 * math.log(4) + 0.1 * math.log(8 / 5)  # q is 0.1, 0.8, 0.1
     y = F.cross_entropy(x[:1], [1], label_smoothing=0.3)
     np.testing.assert_allclose(y.item(), smoothed, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3000, 10), (50, 1003), (2, 17_000)], ids=str)
+@pytest.mark.parametrize("choice", algorithms("cross_entropy"))
+def test_kernels_of_cross_entropy(choice, shape, dtype):
+    """More rows, and longer ones, than one job or one vector has room for; some count nothing."""
+    x, gy = 3 * normal("x", shape, dtype), normal("upstream", shape[0], dtype)
+    labels = np.arange(shape[0]) * 7 % shape[1]
+    weight = np.abs(normal("weight", shape[1], dtype)) + dtype(0.1)
+
+    def loss(module, weight):
+        return lambda x: module.cross_entropy(x, labels, weight, 7, "none", label_smoothing=0.1)
+
+    wide_x, wide_weight = x.astype(np.float64), weight.astype(np.float64)
+    expected = run(loss(composed, wide_weight), [wide_x], gy.astype(np.float64))
+    with running("cross_entropy", choice) as ran:
+        results = run(loss(F, weight), [x], gy, choice.backend)
+    assert [one.operation for one in ran] == ["cross_entropy.forward", "cross_entropy.backward"]
+    assert_close(results, expected, 1e-13 if dtype == np.float64 else 2e-6)
+    assert not results[1][labels == 7].any()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("choice", algorithms("cross_entropy"))
+def test_cross_entropy_in_any_memory_layout(choice, layout):
+    x, labels, gy = normal("x", (6, 4)), np.arange(6) % 4, normal("upstream", 6)
+    with running("cross_entropy", choice):
+        expected = run(lambda x: F.cross_entropy(x, labels, WEIGHT[:4], reduction="none"), [x], gy)
+        x, gy, labels, weight = (dict(layouts(one))[layout] for one in (x, gy, 1.0 * labels, WEIGHT[:4]))
+        labels = labels.astype(int)
+        results = run(lambda x: F.cross_entropy(x, labels, weight, reduction="none"), [x], gy)
+    assert_close(results, expected, 1e-15)
+
+
+@pytest.mark.parametrize("choice", algorithms("cross_entropy"))
+def test_cross_entropy_of_nothing_and_of_nan(choice):
+    with running("cross_entropy", choice):
+        assert F.cross_entropy(np.zeros((0, 3)), np.zeros(0, int), reduction="sum").item() == 0
+        x = np.array([[np.nan, 0.0, 1.0], [1.0, 2.0, 3.0], [np.nan, 0.0, 1.0]])
+        y, gx = run(lambda x: F.cross_entropy(x, [0, 1, -100], reduction="none"), [x], np.ones(3))
+    assert np.isnan(y).tolist() == [True, False, False]
+    assert np.isnan(gx).any(axis=1).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

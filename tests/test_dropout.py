@@ -52,6 +52,22 @@ def test_the_mask_is_the_same_in_every_family_and_memory_layout(choice):
     np.testing.assert_array_equal(single.numpy() == 0, expected == 0)
 
 
+@pytest.mark.parametrize("used", [0, 1, 2, 3, 2**34 - 7])
+@pytest.mark.parametrize("choice", algorithms("dropout"))
+def test_the_mask_begins_anywhere_in_the_stream(choice, used):
+    """The words come in blocks of four, and counters have more than 32 bits; the jobs share none of them."""
+    x = 1 + np.arange(40_003.0)
+    generator = mc.random.Generator(2**40 + 9)
+    generator.reserve(used)
+    words = mc.random.philox_uint32(2**40 + 9, used, x.size)
+    with running("dropout", choice) as ran:
+        y, gx = run(lambda x: F.dropout(x, 0.3, generator=generator), [x], x, choice.backend)
+    assert [one.operation for one in ran] == ["dropout.forward", "dropout.backward"]
+    expected = np.where(words >= 0.3 * 2**32, x * (1 / 0.7), 0)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(gx, expected)
+
+
 def test_a_seed_repeats_the_masks_and_two_masks_differ():
     x, layer = mc.ones(1000), nn.Dropout(0.5)
     mc.manual_seed(3)

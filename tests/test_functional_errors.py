@@ -185,6 +185,7 @@ LINEAR_AND_ACTIVATIONS = [
         )
         for name in (
             "relu",
+            "relu6",
             "leaky_relu",
             "tanh",
             "sigmoid",

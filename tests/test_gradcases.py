@@ -119,7 +119,8 @@ class TestNothingIsLeftOut:
 
     def test_every_kernel(self):
         checked = {kernel for case in CASES for kernel in case.kernels}
-        assert set(kernels.registered()) - checked == set(), "kernels without a case"
+        differentiable = {k for k in kernels.registered() if not k.operation.endswith(".update")}
+        assert differentiable - checked == set(), "kernels without a case"
 
     def test_descriptions_tell_cases_apart(self):
         keys = [(case.operation, case.kernels, case.description) for case in CASES]

@@ -128,6 +128,7 @@ def test_repr_shows_the_tree_and_the_settings():
         (nn.ZeroPad2d((1, 2, 3, 4)), lambda x: F.pad(x, (1, 2, 3, 4))),
         (nn.ZeroPad2d(2), lambda x: F.pad(x, (2, 2, 2, 2))),
         (nn.ReLU(), F.relu),
+        (nn.ReLU6(), F.relu6),
         (nn.LeakyReLU(0.3), lambda x: F.leaky_relu(x, 0.3)),
         (nn.Tanh(), F.tanh),
         (nn.Sigmoid(), F.sigmoid),

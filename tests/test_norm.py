@@ -224,6 +224,21 @@ def test_local_response_norm_equals_composed_twin(case, choice, dtype):
     assert_close(results, expected, 1e-13 if dtype == np.float64 else 2e-6)
 
 
+@pytest.mark.parametrize("beta", [0.75, 0.5, 1.25])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("choice", algorithms("local_response_norm"))
+def test_local_response_norm_of_large_images(choice, dtype, beta):
+    """More pixels than one job has, and not a whole number of jobs; numbers of very different sizes."""
+    x = (10.0 ** (2 * normal("x", (2, 7, 23, 25)))).astype(dtype)
+    settings = {"size": 4, "alpha": 0.5, "beta": beta, "k": 2.0}
+    twin = lambda x: composed.local_response_norm(x, **settings)  # noqa: E731
+    gy = normal("upstream", x.shape, dtype)
+    expected = run(twin, [x.astype(np.float64)], gy.astype(np.float64))
+    with running("local_response_norm", choice):
+        results = run(lambda x: F.local_response_norm(x, **settings), [x], gy, choice.backend)
+    assert_close(results, expected, 1e-13 if dtype == np.float64 else 5e-6)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("choice", algorithms("local_response_norm"))
 def test_local_response_norm_in_any_memory_layout(choice, layout):

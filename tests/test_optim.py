@@ -7,10 +7,11 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from cases import Choice, algorithms, assert_close, running
 
 import minicnn as mc
 from minicnn import nn, optim
-from minicnn.optim import optimizer as base
+from minicnn.kernels.numpy import optim as in_numpy
 
 STEPS = 15
 SHAPES = [(2, 3), (4,), ()]
@@ -268,9 +269,45 @@ def test_pieces_make_no_difference(name, options, piece, monkeypatch):
     whole = train((5, 8))
     transposed = train((5, 8), transposed=True)
     assert transposed.flags.f_contiguous
-    monkeypatch.setattr(base, "PIECE", piece)
+    monkeypatch.setattr(in_numpy, "PIECE", piece)
     assert (train((5, 8)) == whole).all()
     assert (transposed == whole).all()
+
+
+@every_case
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kernels_agree_on_large_parameters(name, options, dtype):
+    """Larger than a piece or a job of any of them; and each of them is what ran."""
+
+    def train(choice):
+        w = np.random.default_rng(1).standard_normal((3, 40_001)).astype(dtype)
+        p = nn.Parameter(w)
+        optimizer = getattr(optim, name)([p], **options)
+        with running(name_of(name), choice) as ran:
+            for step in range(4):
+                p.grad = gradient(p.data, 0, step)
+                p.grad.flags.writeable = False
+                optimizer.step()
+        assert len(ran) == 4
+        return [p.data, *(v for v in optimizer.state[p].values() if isinstance(v, np.ndarray))]
+
+    expected = train(Choice("numpy", "in_pieces"))
+    for choice in algorithms(name_of(name)):
+        assert_close(train(choice.values[0]), expected, 1e-5 if dtype == np.float32 else 1e-13)
+
+
+def name_of(optimizer):
+    """The operation in the registry."""
+    return "adam" if optimizer == "AdamW" else optimizer.lower()
+
+
+def test_a_read_only_parameter_is_refused():
+    w = nn.Parameter(np.ones(3))
+    w.grad = np.ones(3)
+    w.data.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        optim.SGD([w], lr=0.1).step()
+    assert (w.data == 1).all()
 
 
 def test_a_transposed_gradient_is_used_right():

@@ -206,6 +206,7 @@ def test_local_response_norm(case, dtype):
     ("name", "settings"),
     [
         ("relu", {}),
+        ("relu6", {}),
         ("leaky_relu", {"negative_slope": 0.2}),
         ("leaky_relu", {}),
         ("tanh", {}),

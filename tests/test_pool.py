@@ -27,13 +27,19 @@ from minicnn import functional as F
 from minicnn.functional import composed
 
 LOOPS = Choice("numpy", "naive")
-MAX_POOLS = [("max_pool2d", case) for case in POOLS + DILATED_POOLS]
+WIDE = [  # rows longer than any vector, and not a whole number of them
+    pool("wide, 2x2", (1, 2, 4, 71), 2),
+    pool("wide, 3x3 stride 2 padded", (1, 2, 5, 75), 3, stride=2, padding=1),
+    pool("wide, 3x3 stride 1", (1, 1, 4, 41), 3, stride=1),
+    pool("wide, 3x3 stride 3", (1, 1, 6, 110), 3, stride=3),
+]
+MAX_POOLS = [("max_pool2d", case) for case in POOLS + DILATED_POOLS + WIDE]
 NOT_COUNTED = [
     Case(f"{case.name}, not counted", case.shapes, {**case.settings, "count_include_pad": False})
     for case in POOLS
     if "padding" in case.settings
 ]
-CASES = MAX_POOLS + [("avg_pool2d", case) for case in POOLS + NOT_COUNTED]
+CASES = MAX_POOLS + [("avg_pool2d", case) for case in POOLS + NOT_COUNTED + WIDE]
 
 
 def pools(cases, without=()):
@@ -199,9 +205,10 @@ def test_no_images(operation, case, choice):
 
 
 @pytest.mark.parametrize(("operation", "case", "choice"), pools(MAX_POOLS))
-def test_first_of_equal_pixels_wins(operation, case, choice):
-    """In reading order: with few different numbers nearly every window has ties."""
-    x = np.round(normal(case.name, case.shapes[0]))
+@pytest.mark.parametrize("few", [True, False], ids=["few different numbers", "nothing but −∞"])
+def test_first_of_equal_pixels_wins(operation, case, choice, few):
+    """In reading order, and within the image, even where no pixel is above the padding's −∞."""
+    x = np.round(normal(case.name, case.shapes[0])) if few else np.full(case.shapes[0], -np.inf)
     gy = normal("upstream", by_loops_in_float64(operation, case)[0].shape)
     gx = np.zeros(x.shape)
     KH, KW = as_pair(case.settings["kernel_size"])
@@ -239,6 +246,21 @@ def test_nan_and_infinities(choice):
     assert gx[0, 0].tolist() == [[0, 1, 0, 0], [0, 0, 0, 2], [3, 0, 4, 0], [0, 0, 0, 0]]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("operation", "case", "choice"), pools([("max_pool2d", case) for case in WIDE], without=["naive"])
+)
+def test_nan_among_many_numbers(operation, case, choice, dtype):
+    x = distinct(case.name, case.shapes[0], dtype)
+    x[np.abs(x) < 0.1] = np.nan
+    x[np.abs(x) > 0.9] = -np.inf
+    expected = by_loops(operation, case, x)
+    with running(operation, choice):
+        y, gx = run(pooling(operation, case), [x], None, choice.backend)
+    np.testing.assert_array_equal(y, expected[0])
+    np.testing.assert_allclose(gx, expected[1], rtol=1e-6)
+
+
 # Adaptive pooling
 
 
@@ -251,6 +273,20 @@ def test_adaptive_equals_composed_twin(operation, output_size):
     for array in (x, *dict(layouts(x)).values()):
         results = run(lambda x: getattr(F, operation)(x, output_size), [array])
         assert_close(results, expected, 1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("output_size", [1, (1, 4), (3, 2)])
+@pytest.mark.parametrize("choice", algorithms("adaptive_avg_pool2d"))
+def test_kernels_of_adaptive_average(choice, output_size, dtype):
+    x = distinct("adaptive", (2, 3, 7, 37), dtype)
+    expected = run(lambda x: composed.adaptive_avg_pool2d(x, output_size), [x.astype(np.float64)])
+    gy = normal("upstream", expected[0].shape, dtype)
+    for array in (x, *dict(layouts(x)).values()):
+        with running("adaptive_avg_pool2d", choice) as ran:
+            results = run(lambda x: F.adaptive_avg_pool2d(x, output_size), [array], gy, choice.backend)
+        assert [one.operation.partition(".")[2] for one in ran] == ["forward", "backward"]
+        assert_close(results, expected, 1e-6 if dtype == np.float32 else 1e-14)
 
 
 def test_adaptive_by_hand():

@@ -339,19 +339,19 @@ def divisor_of_the_mean_forgotten_in_backward(right, losses, reduction, *total):
     return Forgetful()(losses)
 
 
-@in_function(loss.CrossEntropy, *cross_entropy(label_smoothing=0.1), operation="cross_entropy")
-def label_smoothing_forgotten_in_backward(right, self, gy):
-    log_p, q = smoothed = self.saved
-    self.saved = log_p, np.where(q == q.max(axis=1, keepdims=True), 1.0, 0.0)
-    gradients = right(self, gy)
-    self.saved = smoothed
-    return gradients
+@in_kernel("cross_entropy.backward", "by_rows", *cross_entropy(label_smoothing=0.1))
+def label_smoothing_forgotten_in_backward(right, gy, p, labels, weight, smoothing):
+    return right(gy, p, labels, weight, 0.0)
 
 
-@in_function(loss.CrossEntropy, *cross_entropy(weight=np.arange(1.0, 6.0)), operation="cross_entropy")
-def class_weight_forgotten_in_half_of_it(right, self, gy):
-    log_p, q = self.saved
-    return (np.exp(log_p) - q) * gy[:, None], None
+@in_kernel("cross_entropy.backward", "by_rows", *cross_entropy(weight=np.arange(1.0, 6.0)))
+def class_weight_forgotten_in_half_of_it(right, gy, p, *targets):
+    return gy[:, None] * p + right(gy, np.zeros_like(p), *targets)
+
+
+@in_kernel("cross_entropy.backward", "by_rows", *cross_entropy(ignore_index=1))
+def ignored_labels_counted(right, gy, p, labels, weight, smoothing):
+    return right(gy, p, np.where(labels < 0, 1, labels), weight, smoothing)
 
 
 @in_function(

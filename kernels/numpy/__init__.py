@@ -8,7 +8,9 @@ from minicnn.kernels.numpy import (
     conv_toeplitz,
     dropout,
     linear,
+    loss,
     norm,
+    optim,
     philox,
     pool,
 )
@@ -21,7 +23,9 @@ __all__ = [
     "conv_toeplitz",
     "dropout",
     "linear",
+    "loss",
     "norm",
+    "optim",
     "philox",
     "pool",
 ]

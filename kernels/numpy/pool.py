@@ -28,6 +28,24 @@ def covered(x_shape, shape, g: Window):
     )
 
 
+def first_taps(x_shape, OH, OW, g: Window):
+    """The index of each window's first tap within the image (0 if it has none), (OH, OW).
+
+    It is the winner where all pixels are −∞, as those in the padding are.
+    """
+    rows, columns = (
+        _first_taps(size, windows, g.kernel[axis], g.stride[axis], g.dilation[axis], g.padding[axis][0])
+        for axis, (size, windows) in enumerate(zip(x_shape[2:], (OH, OW), strict=True))
+    )
+    return rows[:, None] * g.kernel[1] + columns
+
+
+def _first_taps(size, windows, kernel, stride, dilation, padding):
+    start = np.arange(windows) * stride - padding
+    tap = np.maximum(-(start // dilation), 0)
+    return np.where((tap < kernel) & (start + tap * dilation < size), tap, 0)
+
+
 # Taps: one pass over the whole batch for each position in the window.
 
 
@@ -36,7 +54,8 @@ def max_forward(x, OH, OW, g: Window):
     """(N, C, H, W) -> the maxima (N, C, OH, OW), and the index of each window's winning tap."""
     padded = pad(x, covered(x.shape, (OH, OW), g), -np.inf)
     y = np.full((*x.shape[:2], OH, OW), -np.inf, x.dtype)
-    winner = np.zeros(y.shape, np.uint8 if g.kernel[0] * g.kernel[1] <= 256 else np.int32)
+    winner = np.empty(y.shape, np.uint8 if g.kernel[0] * g.kernel[1] <= 256 else np.int32)
+    winner[:] = first_taps(x.shape, OH, OW, g)
     for tap, (_, _, (rows, cols)) in enumerate(g.taps(OH, OW)):
         pixels = padded[:, :, rows, cols]
         larger = (pixels > y) | (pixels != pixels)  # NaN, alone unequal to itself, wins and stays
@@ -101,6 +120,7 @@ def max_forward_naive(x, OH, OW, g: Window):
     y = np.full((*x.shape[:2], OH, OW), -np.inf, x.dtype)
     winner = np.zeros(y.shape, np.int32)
     for at_y, pixels in windows(y.shape, x.shape, g):
+        winner[at_y] = pixels[0][0] if pixels else 0  # unless one of them is above −∞
         for tap, at_x in pixels:
             if x[at_x] > y[at_y] or np.isnan(x[at_x]):
                 y[at_y], winner[at_y] = x[at_x], tap
@@ -135,4 +155,28 @@ def avg_backward_naive(gy, divisor, x_shape, g: Window):
     for at_y, pixels in windows(gy.shape, x_shape, g):
         for _, at_x in pixels:
             gx[at_x] += gy[at_y] / divisor[at_y[2:]]
+    return gx
+
+
+# Adaptive: bins that divide the image as evenly as can be, given by their first and last + 1 row or column.
+
+
+@kernel("adaptive_avg_pool2d.forward", "numpy", "bins")
+def adaptive_avg_forward(x, rows, columns):
+    """(N, C, H, W), the bins of rows (OH, 2) and of columns (OW, 2) -> the means (N, C, OH, OW)."""
+    y = np.empty((*x.shape[:2], len(rows), len(columns)), x.dtype)
+    for oh, (top, bottom) in enumerate(rows):
+        for ow, (left, right) in enumerate(columns):
+            y[:, :, oh, ow] = x[:, :, top:bottom, left:right].mean(axis=(2, 3))
+    return y
+
+
+@kernel("adaptive_avg_pool2d.backward", "numpy", "bins")
+def adaptive_avg_backward(gy, rows, columns, x_shape):
+    """The gradient to x: each pixel of a bin receives gy / pixels; bins may overlap."""
+    gx = np.zeros(x_shape, gy.dtype)
+    for oh, (top, bottom) in enumerate(rows):
+        for ow, (left, right) in enumerate(columns):
+            pixels = gx[:, :, top:bottom, left:right]
+            pixels += gy[:, :, oh, ow, None, None] / ((bottom - top) * (right - left))
     return gx

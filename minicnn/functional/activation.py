@@ -32,50 +32,62 @@ class LeakyReLU(Function):
 
     def forward(self, x: Array) -> Array:
         self.save(x)
-        return np.where(x > 0, x, x * x.dtype.type(self.slope))
+        return kernels.run("leaky_relu.forward", x, self.slope)
 
     def backward(self, gy: Array) -> Array:
         (x,) = self.saved
-        return np.where(x > 0, gy, gy * gy.dtype.type(self.slope))
+        return kernels.run("leaky_relu.backward", gy, x, self.slope)
+
+
+class ReLU6(Function):
+    """y = min(max(x, 0), 6);  gx = gy where 0 < x < 6, else 0 (Krizhevsky 2010)."""
+
+    def forward(self, x: Array) -> Array:
+        y = kernels.run("relu6.forward", x)
+        self.save(y)
+        return y
+
+    def backward(self, gy: Array) -> Array:
+        (y,) = self.saved
+        return kernels.run("relu6.backward", gy, y)
 
 
 class Tanh(Function):
     """y = tanh x;  gx = gy · (1 − y²)."""
 
     def forward(self, x: Array) -> Array:
-        y = np.tanh(x)
+        y = kernels.run("tanh.forward", x)
         self.save(y)
         return y
 
     def backward(self, gy: Array) -> Array:
         (y,) = self.saved
-        return gy * (1 - y * y)
+        return kernels.run("tanh.backward", gy, y)
 
 
 class Sigmoid(Function):
     """y = 1 / (1 + e⁻ˣ);  gx = gy · y (1 − y)."""
 
     def forward(self, x: Array) -> Array:
-        y = logistic(x)
+        y = kernels.run("sigmoid.forward", x)
         self.save(y)
         return y
 
     def backward(self, gy: Array) -> Array:
         (y,) = self.saved
-        return gy * y * (1 - y)
+        return kernels.run("sigmoid.backward", gy, y)
 
 
 class SiLU(Function):
     """y = x · σ(x), with the logistic σ;  gx = gy · (σ + x σ (1 − σ)) (Elfwing et al. 2017; "swish")."""
 
     def forward(self, x: Array) -> Array:
-        s = logistic(x)
-        self.save(x, s)
-        return x * s
+        self.save(x)
+        return kernels.run("silu.forward", x)
 
     def backward(self, gy: Array) -> Array:
-        x, s = self.saved
-        return gy * (s + x * s * (1 - s))
+        (x,) = self.saved
+        return kernels.run("silu.backward", gy, x)
 
 
 class Softmax(Function):
@@ -111,15 +123,6 @@ class LogSoftmax(Function):
         return gy - np.exp(y) * gy.sum(axis=self.axis, keepdims=True)
 
 
-def logistic(x: Array) -> Array:
-    """1 / (1 + e⁻ˣ). Where e⁻ˣ overflows to infinity, the quotient is 0, as it should be.
-
-    (1 + tanh(x/2)) / 2 overflows nowhere, but loses all digits of small results: 0 for x = −20 in float32.
-    """
-    with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-x))
-
-
 def log_softmax_array(x: Array, axis: int) -> Array:
     """x − max − ln Σ e^(x − max): the maximum cancels, and keeps e^x from overflowing."""
     y = x - x.max(axis=axis, keepdims=True)
@@ -135,6 +138,16 @@ def relu(x: Any) -> Any:
     tensor([0., 2.])
     """
     return ReLU()(floating("relu", x))
+
+
+def relu6(x: Any) -> Any:
+    """min(max(x, 0), 6), element by element. At 0 and at 6 the gradient is 0.
+
+    >>> import minicnn as mc
+    >>> mc.functional.relu6(mc.tensor([-1.0, 2.0, 9.0]))
+    tensor([0., 2., 6.])
+    """
+    return ReLU6()(floating("relu6", x))
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:

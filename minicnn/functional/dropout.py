@@ -19,13 +19,13 @@ class Dropout(Function):
         total = 1
         for size in entries:
             total *= size
-        y, mask = kernels.run("dropout.forward", x, self.p, entries, *self.generator.reserve(total))
-        self.save(mask)
+        y, kept = kernels.run("dropout.forward", x, self.p, entries, *self.generator.reserve(total))
+        self.save(kept)
         return y
 
     def backward(self, gy: Array) -> Array:
-        (mask,) = self.saved
-        return gy * mask
+        (kept,) = self.saved
+        return kernels.run("dropout.backward", gy, kept, self.p)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True, generator: random.Generator | None = None) -> Any:

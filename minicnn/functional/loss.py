@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from minicnn import kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
-from minicnn.functional.activation import log_softmax_array, logistic
+from minicnn.functional.activation import log_softmax_array
 from minicnn.functional.arithmetic import add, div, mul, operands
 from minicnn.functional.check import same_dtype
 from minicnn.functional.reduction import mean, sum
-from minicnn.functional.shape import reshape
+from minicnn.functional.shape import permute, reshape
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
 class CrossEntropy(Function):
+    """L_n = −Σ_c q[n, c] · ln p[n, c], with p = softmax(x) (R, C) and, for the class t = labels[n],
+
+        q[n, c] = weight[c] · ((1 − s) · [c = t] + s/C),    or 0 throughout where labels[n] is −1
+
+    gx = gy · (p · Σ_c q − q): where q adds up to 1 the famous p − q.
+    """
+
+    def __init__(self, labels: Array, weight: Array, smoothing: float) -> None:
+        self.targets = labels, weight, smoothing
+
+    def forward(self, x: Array) -> Array:
+        losses, p = kernels.run("cross_entropy.forward", x, *self.targets)
+        self.save(p)
+        return losses
+
+    def backward(self, gy: Array) -> Array:
+        (p,) = self.saved
+        return kernels.run("cross_entropy.backward", gy, p, *self.targets)
+
+
+class CrossEntropyOfProbabilities(Function):
     """L_n = −Σ_c q[n, c] · ln p[n, c], with p = softmax(x) and weighted target probabilities q (N, C, P).
 
-    gx = gy · (p · Σ_c q − q): where q adds up to 1 the famous p − q. gq = −gy · ln p.
+    gx = gy · (p · Σ_c q − q). gq = −gy · ln p.
     """
 
     def forward(self, x: Array, q: Array) -> Array:
@@ -81,7 +104,7 @@ class BinaryCrossEntropyWithLogits(Function):
 
     def backward(self, gy: Array) -> tuple[Array, Array]:
         x, t = self.saved
-        return gy * (logistic(x) - t), -gy * x
+        return gy * (kernels.run("sigmoid.forward", x) - t), -gy * x
 
 
 class SquaredError(Function):
@@ -149,15 +172,15 @@ def cross_entropy(
         q, total = _pixels_last(t), x._data.size // C
         if smoothing:
             q = add(mul(q, 1 - smoothing), smoothing / C)
+        if weight is not None:
+            q = mul(q, class_weight[:, None])
+        losses = CrossEntropyOfProbabilities()(_pixels_last(x), q)
     else:
         labels, counts = _labels(name, t, x, ignore_index)
-        counted = counts[:, None].astype(x.dtype)
-        one_hot_labels = (labels[:, None] == np.arange(C)[:, None]) * counted
-        q = as_variable((1 - smoothing) * one_hot_labels + smoothing / C * counted)
         total = (class_weight[labels] * counts).sum()
-    if weight is not None:
-        q = mul(q, class_weight[:, None])
-    return _reduce(CrossEntropy()(_pixels_last(x), q), reduction, total, (N, *x.shape[2:]))
+        labels = np.where(counts, labels, -1).reshape(-1)
+        losses = CrossEntropy(labels, class_weight, smoothing)(_classes_last(x))
+    return _reduce(losses, reduction, total, (N, *x.shape[2:]))
 
 
 def nll_loss(
@@ -231,6 +254,14 @@ def _pixels_last(x: Variable) -> Variable:
     return reshape(x, *x.shape[:2], -1)
 
 
+def _classes_last(x: Variable) -> Variable:
+    """(N, C, …) as (R, C): a row for each target."""
+    if x.ndim == 2:
+        return x
+    C = x.shape[1]
+    return reshape(permute(x, 0, *range(2, x.ndim), 1), x._data.size // C, C)
+
+
 def _labels(name: str, t: Variable, x: Variable, ignore_index: int) -> tuple[Array, Array]:
     """Labels (N, P), 0 where ignored, and which of them count."""
     shape = (x.shape[0], *x.shape[2:])
@@ -240,10 +271,10 @@ def _labels(name: str, t: Variable, x: Variable, ignore_index: int) -> tuple[Arr
             expected += f" or probabilities ({x.dtype}) of shape {x.shape}"
         error = ValueError if t.dtype.kind in "iu" else TypeError
         raise error(f"{name}: target is {t.dtype} of shape {t.shape}, expected {expected}")
-    labels = t._data.reshape(x.shape[0], -1)
+    labels = t._data.reshape(x.shape[0], prod(shape[1:]))
     counts = labels != ignore_index
     _check_range(name, labels[counts], x.shape[1])
-    return np.where(counts, labels, 0), counts
+    return np.where(counts, labels, 0).astype(np.int64), counts
 
 
 def _check_range(name: str, labels: Array, classes: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from minicnn import kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
 from minicnn.functional.check import fits, images, pair
-from minicnn.functional.reduction import mean
 from minicnn.kernels import Window
 
 
@@ -51,28 +50,15 @@ class AdaptiveAvgPool2d(Function):
     Each pixel of a bin receives gy / pixels; bins may overlap, and their gradients add up.
     """
 
-    def __init__(self, OH: int, OW: int) -> None:
-        self.OH, self.OW = OH, OW
+    def __init__(self, rows: Array, columns: Array) -> None:
+        self.bins = rows, columns
 
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape
-        y = np.empty((*x.shape[:2], self.OH, self.OW), x.dtype)
-        for oh, ow, rows, columns in self.each_bin():
-            y[:, :, oh, ow] = x[:, :, rows, columns].mean(axis=(2, 3))
-        return y
+        return kernels.run("adaptive_avg_pool2d.forward", x, *self.bins)
 
     def backward(self, gy: Array) -> Array:
-        gx = np.zeros(self.x_shape, gy.dtype)
-        for oh, ow, rows, columns in self.each_bin():
-            pixels = gx[:, :, rows, columns]
-            pixels += gy[:, :, oh, ow, None, None] / (pixels.shape[2] * pixels.shape[3])
-        return gx
-
-    def each_bin(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """The place of each bin in the output, and its rows and columns in the image."""
-        for oh, rows in enumerate(bins(self.x_shape[2], self.OH)):
-            for ow, columns in enumerate(bins(self.x_shape[3], self.OW)):
-                yield oh, ow, slice(*rows), slice(*columns)
+        return kernels.run("adaptive_avg_pool2d.backward", gy, *self.bins, self.x_shape)
 
 
 class AdaptiveMaxPool2d(Function):
@@ -189,9 +175,7 @@ def adaptive_avg_pool2d(x: Any, output_size: int | Sequence[int | None] | None) 
     """
     x = as_variable(x)
     OH, OW = _adaptive("adaptive_avg_pool2d", x, output_size)
-    if (OH, OW) == (1, 1):
-        return mean(x, dim=(2, 3), keepdim=True)
-    return AdaptiveAvgPool2d(OH, OW)(x)
+    return AdaptiveAvgPool2d(np.array(bins(x.shape[2], OH)), np.array(bins(x.shape[3], OW)))(x)
 
 
 def adaptive_max_pool2d(x: Any, output_size: int | Sequence[int | None] | None) -> Any:

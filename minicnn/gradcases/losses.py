@@ -7,6 +7,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.gradcases.case import Case, case, labels, normal, probabilities, uniform
 
+LABELS = ("cross_entropy.forward", "cross_entropy.backward")
 WEIGHT = np.array([0.5, 2.0, 1.0, 3.0])  # of four classes
 
 
@@ -18,7 +19,14 @@ def with_settings(loss: Any, settings: dict[str, Any]) -> Any:
 def classes(description: str, x: tuple = (5, 4), target: Any = None, **settings: Any) -> Case:
     """Cross-entropy; the target is one label for each x[n] unless another is given."""
     target = labels(x[1], x[0], *x[2:]) if target is None else target
-    return case("cross_entropy", description, with_settings(F.cross_entropy, settings), normal(*x), target)
+    fn = with_settings(F.cross_entropy, settings)
+    return case("cross_entropy", description, fn, normal(*x), target, parts=LABELS)
+
+
+def distributions(description: str, x: tuple = (5, 4), **settings: Any) -> Case:
+    """Cross-entropy to probabilities, which has no kernels of its own."""
+    fn = with_settings(F.cross_entropy, settings)
+    return case("cross_entropy", description, fn, normal(*x), probabilities(*x), parts=())
 
 
 IGNORED = np.array([0, 3, -1, 2, -1])
@@ -41,15 +49,10 @@ CROSS_ENTROPY = [
     ),
     classes("a label for each pixel", (2, 4, 3, 2)),
     classes("pixels with weights and smoothing", (2, 4, 3, 2), weight=WEIGHT, label_smoothing=0.1),
-    classes("probabilities", target=probabilities(5, 4)),
-    classes("probabilities, each by itself", target=probabilities(5, 4), reduction="none"),
-    classes(
-        "probabilities, weights and smoothing",
-        target=probabilities(5, 4),
-        weight=WEIGHT,
-        label_smoothing=0.2,
-    ),
-    classes("probabilities of pixels", (2, 4, 3, 2), target=probabilities(2, 4, 3, 2)),
+    distributions("probabilities"),
+    distributions("probabilities, each by itself", reduction="none"),
+    distributions("probabilities, weights and smoothing", weight=WEIGHT, label_smoothing=0.2),
+    distributions("probabilities of pixels", (2, 4, 3, 2)),
 ]
 
 

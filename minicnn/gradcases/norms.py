@@ -12,7 +12,7 @@ from minicnn.tensor import Tensor
 TRAINING = ("batch_norm.training", "batch_norm.training_backward")
 INFERENCE = ("batch_norm.inference", "batch_norm.inference_backward")
 RESPONSE = ("local_response_norm.forward", "local_response_norm.backward")
-DROPOUT = ("dropout.forward",)
+DROPOUT = ("dropout.forward", "dropout.backward")
 
 
 def trained(x: Any, w: Any = None, b: Any = None, **settings: Any) -> Any:

@@ -137,6 +137,7 @@ SHAPES = [
 
 ACTIVATIONS = [
     case("relu", "numbers around 0", F.relu, distinct(4, 6)),
+    case("relu6", "numbers around 0 and 6", lambda x: F.relu6(4 * x), distinct(4, 6)),
     case("leaky_relu", "the usual slope", F.leaky_relu, distinct(4, 6)),
     case("leaky_relu", "slope 0.3", lambda x: F.leaky_relu(x, 0.3), distinct(4, 6)),
     case("tanh", "numbers around 0", F.tanh, normal(4, 6)),

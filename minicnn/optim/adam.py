@@ -7,12 +7,11 @@ dividing by that is the bias correction.
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from math import inf
 from typing import ClassVar
 
-import numpy as np
-
-from minicnn.optim.optimizer import Array, Optimizer, Options, Params, State, moving_average
+from minicnn import kernels
+from minicnn.optim.optimizer import Array, Optimizer, Options, Params, State
 
 
 class Adam(Optimizer):
@@ -56,15 +55,11 @@ class Adam(Optimizer):
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         )
 
-    def update(self, w: Array, g: Array, state: State, options: Options, a: Array, b: Array) -> None:
-        (beta1, beta2), t = options["betas"], state["step"]
-        m, v = state["exp_avg"], state["exp_avg_sq"]
-        moving_average(m, g, beta1, scratch=a)
-        moving_average(v, np.multiply(g, g, out=a), beta2, scratch=a)
-        denominator = _root_mean_square(v, 1 - beta2**t, options["eps"], out=a)
-        np.divide(m, denominator, out=a)
-        a *= options["lr"] / (1 - beta1**t)
-        w -= a
+    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
+        shrink = 1.0 if self.decays_gradient else 1 - options["lr"] * options["weight_decay"]
+        numbers = shrink, options["lr"], *options["betas"], options["eps"], state["step"]
+        averages = state["exp_avg"], state["exp_avg_sq"]
+        kernels.run("adam.update", w, g, *averages, *self.direction(options), *numbers)
 
 
 class AdamW(Adam):
@@ -100,10 +95,6 @@ class AdamW(Adam):
         maximize: bool = False,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize)
-
-    def update(self, w: Array, g: Array, state: State, options: Options, a: Array, b: Array) -> None:
-        w *= 1 - options["lr"] * options["weight_decay"]
-        super().update(w, g, state, options, a, b)
 
 
 class Adamax(Optimizer):
@@ -144,17 +135,10 @@ class Adamax(Optimizer):
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         )
 
-    def update(self, w: Array, g: Array, state: State, options: Options, a: Array, b: Array) -> None:
-        (beta1, beta2), t = options["betas"], state["step"]
-        m, u = state["exp_avg"], state["exp_inf"]
-        moving_average(m, g, beta1, scratch=a)
-        np.abs(g, out=a)
-        a += options["eps"]
-        u *= beta2
-        np.maximum(u, a, out=u)
-        np.divide(m, u, out=a)
-        a *= options["lr"] / (1 - beta1**t)
-        w -= a
+    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
+        numbers = options["lr"], *options["betas"], options["eps"], state["step"]
+        averages = state["exp_avg"], state["exp_inf"]
+        kernels.run("adamax.update", w, g, *averages, *self.direction(options), *numbers)
 
 
 class NAdam(Optimizer):
@@ -216,25 +200,11 @@ class NAdam(Optimizer):
     def _momentum(t: int, options: Options) -> float:
         return options["betas"][0] * (1 - 0.5 * 0.96 ** (t * options["momentum_decay"]))
 
-    def update(self, w: Array, g: Array, state: State, options: Options, a: Array, b: Array) -> None:
-        (beta1, beta2), t = options["betas"], state["step"]
-        m, v = state["exp_avg"], state["exp_avg_sq"]
+    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
+        t, product = state["step"], state["mu_product"]
         mu, next_mu = self._momentum(t, options), self._momentum(t + 1, options)
-        moving_average(m, g, beta1, scratch=a)
-        moving_average(v, np.multiply(g, g, out=a), beta2, scratch=a)
-        denominator = _root_mean_square(v, 1 - beta2**t, options["eps"], out=a)
-        ahead = np.multiply(m, next_mu / (1 - state["mu_product"] * next_mu), out=b)
-        ahead /= denominator
-        now = np.divide(g, denominator, out=a)
-        now *= (1 - mu) / (1 - state["mu_product"])
-        now += ahead
-        now *= options["lr"]
-        w -= now
-
-
-def _root_mean_square(v: Array, weight: float, eps: float, out: Array) -> Array:
-    """sqrt(v / weight) + eps."""
-    np.sqrt(v, out=out)
-    out /= sqrt(weight)
-    out += eps
-    return out
+        ahead = options["lr"] * next_mu / (1 - product * next_mu)
+        now = options["lr"] * (1 - mu) / (1 - product)
+        numbers = ahead, now, *options["betas"], options["eps"], t
+        averages = state["exp_avg"], state["exp_avg_sq"]
+        kernels.run("nadam.update", w, g, *averages, *self.direction(options), *numbers)

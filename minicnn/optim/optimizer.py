@@ -1,7 +1,8 @@
 """What all optimisers share: parameter groups, options, state, and the walk over the parameters.
 
-An optimiser is a subclass that says three things: its options, their allowed ranges, and in `update` the
-paper's equation on one array. See `sgd.py` for the shortest.
+An optimiser is a subclass that says three things: its options, their allowed ranges, and in `update` which
+kernel computes the paper's equation on one parameter. See `sgd.py` for the shortest, and
+`kernels/numpy/optim.py` for the equations.
 """
 
 from __future__ import annotations
@@ -20,10 +21,6 @@ Array = np.ndarray
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 Options = dict[str, Any]
 State = dict[str, Any]
-
-# A parameter is updated in pieces of this many numbers. The five to seven arrays that an update passes over
-# several times then lie in the cache, and the scratch is small and never allocated anew.
-PIECE = 1 << 16
 
 
 class Optimizer:
@@ -53,7 +50,6 @@ class Optimizer:
         self.defaults = self._checked_options(defaults)
         self.param_groups: list[Options] = []
         self.state: dict[Tensor, State] = {}
-        self._scratch: dict[np.dtype, Array] = {}
         if isinstance(params, Tensor | set | frozenset):
             found = type(params).__name__  # a set has no order, and parameters are known by their number
             raise TypeError(f"{self._name}: params is one {found}, but a list of Tensors is expected")
@@ -102,14 +98,18 @@ class Optimizer:
         """Bring the numbers in a parameter's state to the step that is about to be made."""
         state["step"] += 1
 
-    def update(self, w: Array, g: Array, state: State, options: Options, a: Array, b: Array) -> None:
+    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
         """Change w in place as the equation says, given its gradient g.
 
-        The arrays in `state` are to be brought up to date in place, `a` and `b` are scratch of w's shape, and
-        g must not be changed. All of them may be pieces of the parameter, so each number is to depend only on
-        its own.
+        The arrays in `state` are to be brought up to date in place; g must not be changed. What maximize and
+        weight decay make of g is the update's to compute, too: see `direction`.
         """
         raise NotImplementedError(f"{self._name} has no update")
+
+    def direction(self, options: Options) -> tuple[bool, float]:
+        """Whether to go up the gradient, and how much of w is added to it, as an L2 penalty's gradient."""
+        decay = options["weight_decay"] if self.decays_gradient else 0.0
+        return options["maximize"], decay
 
     def arrays_for(self, options: Options) -> tuple[str, ...]:
         """Those of `array_names` that these options need."""
@@ -156,21 +156,7 @@ class Optimizer:
             if name not in state:
                 state[name] = np.zeros(p.shape, p.dtype)
         self.advance(state, group)
-        arrays = {name: array for name, array in state.items() if isinstance(array, np.ndarray)}
-        for w, g, *pieces in _pieces(p.data, grad, *arrays.values()):
-            a, b, c = self._scratch_like(w)
-            if group.get("maximize"):
-                g = np.negative(g, out=c)
-            if self.decays_gradient and group.get("weight_decay"):
-                g = np.add(g, np.multiply(w, group["weight_decay"], out=a), out=c)
-            self.update(w, g, {**state, **dict(zip(arrays, pieces, strict=True))}, group, a, b)
-
-    def _scratch_like(self, w: Array) -> Array:
-        """Three arrays of w's shape, in the same memory at every call."""
-        buffers = self._scratch.get(w.dtype)
-        if buffers is None or buffers.shape[1] < w.size:
-            buffers = self._scratch[w.dtype] = np.empty((3, max(w.size, PIECE)), w.dtype)
-        return buffers[:, : w.size].reshape(3, *w.shape)
+        self.update(p.data, grad, state, group)
 
     def _check_params(self, params: list[Any]) -> None:
         if not params:
@@ -227,25 +213,3 @@ class Optimizer:
         if not (low <= value < high and isfinite(value)):
             raise ValueError(f"{self._name}: {name} is {value}, but {low:g} <= {name} < {high:g} is expected")
         return float(value)
-
-
-def _pieces(w: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
-    """Cut arrays of one shape into flat pieces of at most PIECE numbers; those of w are views.
-
-    The state is contiguous as it was made here. A w that is not has no flat view, and is updated whole.
-    """
-    if not w.flags.c_contiguous:
-        yield (w, *others)
-        return
-    flat = [array.reshape(-1) for array in (w, *others)]
-    if w.size <= PIECE:
-        yield tuple(flat)
-        return
-    for start in range(0, w.size, PIECE):
-        yield tuple([array[start : start + PIECE] for array in flat])
-
-
-def moving_average(average: Array, x: Array, beta: float, scratch: Array) -> None:
-    """average = beta · average + (1 - beta) · x, in place. `scratch` may be x itself."""
-    average *= beta
-    average += np.multiply(x, 1 - beta, out=scratch)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import ClassVar
 
-import numpy as np
-
-from minicnn.optim.optimizer import Array, Optimizer, Options, Params, State, moving_average
+from minicnn import kernels
+from minicnn.optim.optimizer import Array, Optimizer, Options, Params, State
 
 
 class RMSprop(Optimizer):
@@ -68,24 +67,8 @@ class RMSprop(Optimizer):
         wanted = (True, options["centered"], options["momentum"] > 0)
         return tuple(name for name, needed in zip(self.array_names, wanted, strict=True) if needed)
 
-    def update(self, w: Array, g: Array, state: State, options: Options, a: Array, b: Array) -> None:
-        lr, alpha, momentum = options["lr"], options["alpha"], options["momentum"]
-        v = state["square_avg"]
-        moving_average(v, np.multiply(g, g, out=a), alpha, scratch=a)
-        if options["centered"]:
-            m = state["grad_avg"]
-            moving_average(m, g, alpha, scratch=a)
-            np.subtract(v, np.multiply(m, m, out=a), out=a)
-            np.sqrt(np.maximum(a, 0, out=a), out=a)  # rounding can put v - m² below zero
-        else:
-            np.sqrt(v, out=a)
-        a += options["eps"]
-        d = np.divide(g, a, out=a)
-        if momentum:
-            u = state["momentum_buffer"]
-            u *= momentum
-            u += d
-            np.multiply(u, lr, out=a)
-        else:
-            d *= lr
-        w -= a
+    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
+        m = state["grad_avg"] if options["centered"] else None
+        u = state["momentum_buffer"] if options["momentum"] else None
+        numbers = options["lr"], options["alpha"], options["eps"], options["momentum"]
+        kernels.run("rmsprop.update", w, g, state["square_avg"], m, u, *self.direction(options), *numbers)

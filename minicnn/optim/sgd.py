@@ -5,8 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import ClassVar
 
-import numpy as np
-
+from minicnn import kernels
 from minicnn.optim.optimizer import Array, Optimizer, Options, Params, State
 
 
@@ -77,18 +76,9 @@ class SGD(Optimizer):
     def arrays_for(self, options: Options) -> tuple[str, ...]:
         return self.array_names if options["momentum"] else ()
 
-    def update(self, w: Array, g: Array, state: State, options: Options, a: Array, b: Array) -> None:
-        lr, momentum = options["lr"], options["momentum"]
-        if not momentum:
-            w -= np.multiply(g, lr, out=a)
-            return
-        u = state["momentum_buffer"]
-        u *= momentum
-        u += g if state["step"] == 1 else np.multiply(g, 1 - options["dampening"], out=a)
-        if options["nesterov"]:
-            np.multiply(u, momentum, out=a)
-            a += g
-            a *= lr
-        else:
-            np.multiply(u, lr, out=a)
-        w -= a
+    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
+        momentum = options["momentum"]
+        u = state["momentum_buffer"] if momentum else None
+        fresh = 1.0 if state["step"] == 1 else 1 - options["dampening"]
+        numbers = options["lr"], momentum, fresh, options["nesterov"]
+        kernels.run("sgd.update", w, g, u, *self.direction(options), *numbers)
