@@ -9,20 +9,22 @@ operation needs to change.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from minicnn import backend as devices
 
 Kernel = Callable[..., Any]
+Chooser = Callable[..., list[str]]
 
 FAMILIES = {"numpy": ("numpy",), "numba": ("numba", "numpy")}
 """The families of kernels that each backend may use, its own first: Numba leaves the rest to NumPy."""
 
 _kernels: dict[tuple[str, str], dict[str, Kernel]] = {}  # (operation, family) -> {algorithm: kernel}
 _suits: dict[Ran, Callable[..., bool]] = {}  # for kernels that are for some arguments only: for which
-_choosers: dict[tuple[str, str], Callable[..., str]] = {}  # (operation, family) -> what "auto" means
+_choosers: dict[tuple[str, str], Chooser] = {}  # (operation, family) -> what "auto" means
+_forbidden: frozenset[str] = frozenset()  # algorithms that "auto" does not take
 _algorithms: dict[str, str] = {}  # operation, or the part before the dot -> the algorithm set for it
 _loaded: set[str] = set()
 _traces: list[list[Ran]] = []
@@ -60,10 +62,10 @@ def kernel(
     return register
 
 
-def chooser(operation: str, backend: str) -> Callable[[Callable[..., str]], Callable[..., str]]:
-    """Register what "auto" means for an operation: a function of the kernel's arguments."""
+def chooser(operation: str, backend: str) -> Callable[[Chooser], Chooser]:
+    """Register what "auto" means for an operation: of the kernel's arguments, the algorithms, best first."""
 
-    def register(function: Callable[..., str]) -> Callable[..., str]:
+    def register(function: Chooser) -> Chooser:
         _choosers[operation, backend] = function
         return function
 
@@ -84,12 +86,21 @@ def run(operation: str, *args: Any) -> Any:
         if wanted != "auto" and _suits and not suits(Ran(operation, family, wanted), *args):
             algorithm = "auto"
         if algorithm == "auto":
-            choose = _choosers.get((operation, family))
-            algorithm = choose(*args) if choose else next(iter(algorithms))
+            algorithm = _auto(operation, family, args)
         for ran in _traces:
             ran.append(Ran(operation, family, algorithm))
         return algorithms[algorithm](*args)
     raise ValueError(f"{operation}: there is no kernel for backend {backend!r} and algorithm {wanted!r}")
+
+
+def _auto(operation: str, family: str, args: tuple) -> str:
+    """The best of the algorithms that are not forbidden."""
+    choose = _choosers.get((operation, family))
+    names = choose(*args) if choose else list(_kernels[operation, family])
+    for name in names:
+        if name not in _forbidden:
+            return name
+    raise ValueError(f"{operation}: every algorithm for these arguments is forbidden: {', '.join(names)}")
 
 
 def _load(family: str) -> None:
@@ -137,7 +148,9 @@ class use:
         backend: ``"numpy"``, the reference and the default, or ``"numba"``, compiled for this machine.
         algorithms: operation -> algorithm, where an operation may name one of its parts:
             ``{"conv2d": "im2col", "conv2d.grad_weight": "naive"}``. ``"auto"`` hands the choice back.
-        **by_name: the same for operations without a dot: ``conv2d="taps"``.
+        forbid: algorithms that "auto" is not to take, one name or several: ``"winograd"`` for results as
+            accurate as direct sums. An algorithm that is set by name runs all the same.
+        **by_name: the same as ``algorithms`` for operations without a dot: ``conv2d="taps"``.
 
     The setting belongs to the process, not to a thread. Backward looks at it when backward runs,
     so a block should hold both passes.
@@ -154,28 +167,36 @@ class use:
     """
 
     def __init__(
-        self, backend: str | None = None, algorithms: Mapping[str, str] | None = None, **by_name: str
+        self,
+        backend: str | None = None,
+        algorithms: Mapping[str, str] | None = None,
+        forbid: str | Iterable[str] | None = None,
+        **by_name: str,
     ) -> None:
-        global _algorithms
+        global _algorithms, _forbidden
         wanted = {**(algorithms or {}), **by_name}
         if backend is not None and backend not in FAMILIES:
             raise ValueError(f"backend: {devices.unknown(backend, FAMILIES)}")
         if wanted:
             _check(wanted, backend)
+        if forbid is not None:
+            forbid = frozenset([forbid] if isinstance(forbid, str) else forbid)
+            _check_forbidden(forbid)
         self._backend_before = None if backend is None else devices.set_cpu_backend(backend)
-        self._algorithms_before = _algorithms
+        self._algorithms_before, self._forbidden_before = _algorithms, _forbidden
         # What was set for a part of an operation gives way to what is now said of the whole.
         rest = {name: one for name, one in _algorithms.items() if name.partition(".")[0] not in wanted}
         _algorithms = {**rest, **wanted}
+        _forbidden = _forbidden if forbid is None else forbid
 
     def __enter__(self) -> use:
         return self
 
     def __exit__(self, *_: object) -> None:
-        global _algorithms
+        global _algorithms, _forbidden
         if self._backend_before is not None:
             devices.set_cpu_backend(self._backend_before)
-        _algorithms = self._algorithms_before
+        _algorithms, _forbidden = self._algorithms_before, self._forbidden_before
 
 
 def _check(wanted: Mapping[str, str], backend: str | None) -> None:
@@ -185,6 +206,12 @@ def _check(wanted: Mapping[str, str], backend: str | None) -> None:
             raise ValueError(f"use: operation {devices.unknown(operation, known)}")
         if algorithm not in known[operation]:
             raise ValueError(f"use: {operation} algorithm {devices.unknown(algorithm, known[operation])}")
+
+
+def _check_forbidden(names: frozenset[str]) -> None:
+    known = {ran.algorithm for backend in FAMILIES for ran in registered(backend)}
+    for name in names - known:
+        raise ValueError(f"use: forbid: algorithm {devices.unknown(name, known)}")
 
 
 @contextmanager

@@ -87,6 +87,10 @@ CONVOLUTIONS = [
     conv("depthwise 5x5 stride 2", (1, 7, 8, 7), (7, 1, 5, 5), groups=7, stride=2, padding=2),
     conv("depthwise 2x3 dilated", (1, 3, 6, 7), (3, 1, 2, 3), groups=3, dilation=2, padding=((1, 0), (2, 1))),
     conv("depthwise 1x1", (2, 4, 3, 3), (8, 1, 1, 1), groups=4),
+    conv("3x3 padded twice", (1, 2, 3, 6), (3, 2, 3, 3), padding=2),
+    conv("3x3, tiles and channels left over", (2, 9, 6, 11), (17, 9, 3, 3), padding=1),
+    conv("3x3 to one pixel", (2, 8, 3, 3), (8, 8, 3, 3)),
+    conv("1x1, pixels left over", (3, 9, 5, 7), (13, 9, 1, 1)),
     conv("17 channels", (1, 17, 4, 3), (5, 17, 3, 3), padding=1),
     conv("7 to 17 channels", (1, 7, 3, 4), (17, 7, 2, 2)),
     conv("one channel to 16", (2, 1, 6, 6), (16, 1, 3, 3)),
@@ -215,8 +219,15 @@ class Choice(NamedTuple):
 
 
 # Algorithms that are for certain geometries only: whether a case is one of them. Others are for all.
+def _window(case, *names):
+    return case.shapes[1][2:] == (3, 3) and not set(case.settings) - {*names}
+
+
 ONLY_FOR = {
     "depthwise": lambda case: case.shapes[1][1] == 1 and case.shapes[0][1] == case.settings.get("groups", 1),
+    "pointwise": lambda case: case.shapes[1][2:] == (1, 1) and not case.settings,
+    "winograd": lambda case: _window(case, "padding"),
+    "winograd2": lambda case: _window(case, "padding"),
 }
 
 

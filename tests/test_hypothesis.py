@@ -16,29 +16,40 @@ from minicnn.functional import composed
 LOOPS = Choice("numpy", "naive")
 
 
+ONE = st.just((1, 1))
+ONLY_WINDOWS = {  # of kernels that are for few geometries: kernel, stride, dilation, the most padding, groups
+    "pointwise": (ONE, ONE, ONE, 0, 1),
+    "winograd": (st.just((3, 3)), ONE, ONE, 2, 1),
+    "winograd2": (st.just((3, 3)), ONE, ONE, 2, 1),
+}
+
+
 @st.composite
-def convolutions(draw):
+def convolutions(draw, algorithm):
     """Shapes of x and w, and settings, in which at least one window fits."""
     pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
-    kernel, stride, dilation = draw(pairs), draw(pairs), draw(pairs)
-    sides = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    *windows, most, most_groups = ONLY_WINDOWS.get(algorithm, (pairs, pairs, pairs, 3, 3))
+    kernel, stride, dilation = (draw(window) for window in windows)
+    sides = st.tuples(st.integers(0, most), st.integers(0, most))
     padding = draw(sides), draw(sides)
-    groups, C, OC, N = (draw(st.integers(1, 3)) for _ in range(4))
+    groups, C, OC, N = (draw(st.integers(1, most)) for most in (most_groups, 3, 3, 3))
     size = [
         max(1, d * (k - 1) + 1 - sum(p)) + draw(st.integers(0, 5))
         for k, d, p in zip(kernel, dilation, padding, strict=True)
     ]
-    if draw(st.booleans()):
+    if most and draw(st.booleans()):
         padding = "same"
     shapes = (N, groups * C, *size), (groups * OC, C, *kernel), (groups * OC,)
-    return shapes, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    usual = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+    return shapes, {name: value for name, value in options.items() if value != usual[name]}
 
 
 @pytest.mark.parametrize("choice", algorithms("conv2d", without=["naive"]))
-@given(convolutions())
+@given(st.data())
 @settings(max_examples=60)
-def test_convolution_of_any_geometry(choice, geometry):
-    shapes, options = geometry
+def test_convolution_of_any_geometry(choice, data):
+    shapes, options = data.draw(convolutions(choice.algorithm))
     assume(applies(choice, Case("any", shapes, options)))
     arrays = [normal(f"{i}", shape) for i, shape in enumerate(shapes)]
     with mc.no_grad():

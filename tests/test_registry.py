@@ -63,7 +63,7 @@ def test_a_plain_call_holds_until_the_next(probe):
 def test_auto_asks_the_chooser_with_the_kernels_arguments(probe, monkeypatch):
     asked = []
     monkeypatch.setitem(
-        registry._choosers, ("probe.forward", "numpy"), lambda *args: asked.append(args) or "three"
+        registry._choosers, ("probe.forward", "numpy"), lambda *args: asked.append(args) or ["three", "one"]
     )
     assert probed() == ["three", "one"]
     assert [args[1] for args in asked] == [7]

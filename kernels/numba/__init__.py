@@ -1,5 +1,31 @@
 """The fast CPU kernels: compiled by Numba for the machine they run on."""
 
-from minicnn.kernels.numba import conv, depthwise, elementwise, linear, norm, pool
+from minicnn.kernels.numba import (
+    conv,
+    depthwise,
+    dropout,
+    elementwise,
+    linear,
+    loss,
+    lrn,
+    norm,
+    optim,
+    pointwise,
+    pool,
+    winograd,
+)
 
-__all__ = ["conv", "depthwise", "elementwise", "linear", "norm", "pool"]
+__all__ = [
+    "conv",
+    "depthwise",
+    "dropout",
+    "elementwise",
+    "linear",
+    "loss",
+    "lrn",
+    "norm",
+    "optim",
+    "pointwise",
+    "pool",
+    "winograd",
+]

@@ -17,8 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.kernels.geometry import Window
+from minicnn.kernels.numba import winograd
 from minicnn.kernels.numba.compiling import plain
-from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep, tile_for
+from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep
+from minicnn.kernels.numba.micro import tile_for
 from minicnn.kernels.numba.scratch import padded
 from minicnn.kernels.registry import chooser, kernel
 
@@ -56,8 +58,9 @@ def forward(x, w, b, g: Window):
     y = np.empty((N, OC, OH, OW), x.dtype)
     sweep(
         x.reshape(-1),
-        packed(w, G, OC // G, C // G, np.arange(T), (w.size // G, C // G * T, T), tile.width(x.dtype)),
+        packed(w, G, OC // G, C // G * T, (w.size // G, C // G * T), tile.width(x.dtype)),
         np.zeros(OC, x.dtype) if b is None else plain(b),
+        x.dtype.type(-np.inf),
         forward_offsets(C // G, H, W, g),
         (N, G, OH, OW),
         (C * H * W, C // G * H * W, g.stride[0] * W, g.stride[1]),
@@ -90,8 +93,9 @@ def grad_input(gy, w, x_shape, g: Window):
         taps = np.array([i * KW + j for i, j, _, _ in phase.taps])
         sweep(
             gy.reshape(-1),
-            packed(w, G, C // G, OC // G, taps, (w.size // G, T, C // G * T), tile.width(gy.dtype)),
+            packed(w, G, C // G, taps, (w.size // G, T, C // G * T), tile.width(gy.dtype), OC // G),
             np.zeros(C, gy.dtype),
+            gy.dtype.type(-np.inf),
             offset,
             (N, G, *phase.size),
             (OC * YH * YW, OC // G * YH * YW, YW, 1),
@@ -119,7 +123,7 @@ def grad_weight(gy, x, w_shape, g: Window):
     tile = tile_for(x.dtype, OC // G)
     width = tile.width(x.dtype)
     P = OH * OW
-    gy = packed(plain(gy), N * G, OC // G, 1, np.arange(P), (OC // G * P, P, 0), width)
+    gy = packed(plain(gy), N * G, OC // G, P, (OC // G * P, P), width)
     blocks = gy.shape[1]
     base = forward_offsets(C // G, H, W, g)
     Q = base.size
@@ -174,18 +178,39 @@ def _phases_along(size: int, out: int, g: Window, axis: int):
 
 
 @chooser("conv2d.forward", "numba")
+def for_forward(x, w, b, g: Window):
+    """What "auto" means for y."""
+    return choose(w.shape, g, g.output_size(*x.shape[2:]))
+
+
 @chooser("conv2d.grad_input", "numba")
-def auto(_, w, __, g: Window):
-    """What "auto" means, for either call (x, w, b, g) or (gy, w, x_shape, g)."""
-    return choose(w.shape, g)
+def for_grad_input(gy, w, x_shape, g: Window):
+    """What "auto" means for the gradient to x, whose pixels are this convolution's outputs."""
+    return choose(w.shape, g, x_shape[2:])
 
 
 @chooser("conv2d.grad_weight", "numba")
-def auto_weight(gy, x, w_shape, g: Window):
-    """What "auto" means for the gradient to the weights."""
-    return choose(w_shape, g)
+def for_grad_weight(gy, x, w_shape, g: Window):
+    """What "auto" means for the gradient to w; there is no pointwise kernel for it."""
+    return [name for name in choose(w_shape, g, gy.shape[2:]) if name != "pointwise"]
 
 
-def choose(w_shape, g: Window):
-    """Register tiles, but for filters of one channel each their own loops: a tile would be nearly empty."""
-    return "depthwise" if g.groups > 1 and w_shape[1] == 1 else "direct"
+FEW_CHANNELS = 8  # below, transforming a tile costs more than its products
+
+
+def choose(w_shape, g: Window, size):
+    """The algorithms for a geometry with outputs of this size, the best first.
+
+    Filters of one channel each leave a register tile nearly empty: they have loops of their own. 1×1 is a
+    matrix product as it stands. For 3×3 it is a question of the products for each pair of channels; where
+    they are equal, of accuracy. Register tiles can do all that remains.
+    """
+    if g.groups > 1 and w_shape[1] == 1:
+        return ["depthwise", "direct"]
+    if g == Window((1, 1)):
+        return ["pointwise", "direct"]
+    if not winograd.suits(g) or min(w_shape[:2]) < FEW_CHANNELS:
+        return ["direct"]
+    tiles = {m: -(-size[0] // m) * -(-size[1] // m) for m in (2, 4)}
+    products = {"direct": 9 * size[0] * size[1], "winograd2": 16 * tiles[2], "winograd": 36 * tiles[4]}
+    return sorted(products, key=products.__getitem__)

@@ -14,21 +14,17 @@ import numpy as np
 from numba import prange
 
 from minicnn.kernels.numba.compiling import compiled
-from minicnn.kernels.numba.micro import NARROW, WIDE, Tile, tile
+from minicnn.kernels.numba.micro import tile
 from minicnn.kernels.numba.scratch import scratch
+from minicnn.kernels.numba.turning import turn
 
 BLOCK = 96  # rows of Y in a job: a multiple of most tiles' rows
 DEPTH = 256  # rows of W at a time: 256 rows of 64 bytes are half of a 32 KiB cache
 
 
-def tile_for(dtype: np.dtype, channels: int) -> Tile:
-    """The tile that wastes least on this number of channels."""
-    return NARROW if channels <= NARROW.width(dtype) else WIDE
-
-
 @compiled
-def sweep(x, w, bias, offset, grid, x_steps, y, y_steps, channels, rows_tag, vectors_tag):
-    """y[where q's result belongs + o · y_steps[4]] = bias[o] + Σ_k x[base_q + offset_k] · w[k, o].
+def sweep(x, w, bias, floor, offset, grid, x_steps, y, y_steps, channels, rows_tag, vectors_tag):
+    """y[where q's result belongs + o · y_steps[4]] = max(bias[o] + Σ_k x[base_q + offset_k] w[k, o], floor).
 
     x, y: flat. w: (groups, blocks of channels, K, width). grid: images, groups, rows and columns of
     pixels; x_steps and y_steps: how far to go in x and y for one of each; then, for y, for one channel,
@@ -79,6 +75,8 @@ def sweep(x, w, bias, offset, grid, x_steps, y, y_steps, channels, rows_tag, vec
                         w0,
                         sums,
                         q * width,
+                        width,
+                        None,
                         k == 0,
                         rows_tag,
                         vectors_tag,
@@ -89,11 +87,8 @@ def sweep(x, w, bias, offset, grid, x_steps, y, y_steps, channels, rows_tag, vec
                 end = start + 1
                 while end < count and home[end] == home[end - 1] + 1:
                     end += 1
-                for o in range(here):
-                    b = bias[g * channels + first + o]
-                    at = home[start] + (first + o) * y_steps[4]
-                    for q in range(end - start):
-                        y[at + q] = sums[(start + q) * width + o] + b
+                at, o = home[start] + first * y_steps[4], g * channels + first
+                turn(sums, start * width, width, end - start, here, y, at, y_steps[4], bias, o, floor)
                 start = end
 
 
@@ -135,6 +130,8 @@ def correlate(x, image, group, base, offset, w, parts, rows_tag, vectors_tag):
                         w0,
                         sums,
                         q * width,
+                        width,
+                        None,
                         False,
                         rows_tag,
                         vectors_tag,
@@ -162,14 +159,32 @@ def _pack(source, matrix_step, channel_step, outer_step, offsets, channels, out)
                     out[m, block, k, o] = 0
 
 
-def packed(source, matrices, channels, outer, offsets, steps, width):
+@compiled
+def _pack_rows(source, matrix_step, channel_step, channels, out):
+    matrices, blocks, K, width = out.shape
+    flat, zero = out.reshape(-1), out.dtype.type(0)
+    for index in prange(matrices * blocks):
+        m, block = divmod(np.int64(index), blocks)
+        here = min(width, channels - block * width)
+        first = m * matrix_step + block * width * channel_step
+        turn(source, first, channel_step, here, K, flat, index * K * width, width, None, 0, zero)
+        for o in range(here, width):
+            for k in range(K):
+                out[m, block, k, o] = zero
+
+
+def packed(source, matrices, channels, places, steps, width, outer=1):
     """The layout that tiles read: (matrices, blocks of channels, K, width), channels side by side.
 
     Number k = (o, j) of channel c in matrix m, for o below ``outer``, is
-    source[m · steps[0] + c · steps[1] + o · steps[2] + offsets[j]]; the last block is filled up with
-    zeros. The result is in scratch memory.
+    source[m · steps[0] + c · steps[1] + o · steps[2] + places[j]]. If places is a number rather than
+    an array, they are 0, 1, … below it. The last block is filled up with zeros. In scratch memory.
     """
-    shape = matrices, -(-channels // width), outer * offsets.size, width
-    out = scratch("packed", shape, source.dtype)
-    _pack(source.reshape(-1), *steps, offsets, channels, out)
+    source = source.reshape(-1)
+    K = places if isinstance(places, int) else outer * places.size
+    out = scratch("packed", (matrices, -(-channels // width), K, width), source.dtype)
+    if isinstance(places, int):
+        _pack_rows(source, *steps, channels, out)
+    else:
+        _pack(source, *steps, places, channels, out)
     return out

@@ -9,8 +9,7 @@ the tables and cost nothing. The two gradients are the same product with other t
 
 A *tile* of some rows by some vectors is held in registers while k runs. Each step reads the vectors of
 W and a single number of X for each row, and makes rows · vectors fused multiply-adds: with the shapes
-below, more arithmetic than memory can slow down. Numba knows no vector type, so the tile is emitted as
-LLVM instructions by an intrinsic. It is compiled for the machine it runs on; no C compiler is needed.
+below, more arithmetic than memory can slow down.
 """
 
 from __future__ import annotations
@@ -18,21 +17,22 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import binding
 from numba import types
 from numba.extending import intrinsic
 
+from minicnn.kernels.numba.vectors import VECTOR_BYTES, WHOLE, Emitter
+
 
 class Tile(NamedTuple):
-    """Rows (single numbers of X), vectors (of W), and bytes in a vector."""
+    """Rows (single numbers of X) and vectors (of W)."""
 
     rows: int
     vectors: int
-    vector_bytes: int
 
     def width(self, dtype: np.dtype) -> int:
         """Channels in a tile."""
-        return self.vectors * self.vector_bytes // dtype.itemsize
+        return self.vectors * VECTOR_BYTES // dtype.itemsize
 
     @property
     def tags(self) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
@@ -40,43 +40,59 @@ class Tile(NamedTuple):
         return (False,) * self.rows, (False,) * self.vectors
 
 
-def _tiles() -> tuple[Tile, Tile]:
-    """The tiles for this machine: one for many channels, one for up to half as many.
+def _tiles() -> tuple[Tile, ...]:
+    """The tiles for this machine.
 
     The accumulators, a step's vectors of W and one number of X must fit the registers: 16 of 32 bytes with
     AVX2, 32 of 64 bytes with AVX-512, 32 of 16 bytes with NEON.
     """
-    features = binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return Tile(12, 2, 64), Tile(24, 1, 64)
-    if features.get("avx2") and features.get("fma"):
-        return Tile(6, 2, 32), Tile(12, 1, 32)
-    if features.get("neon"):
-        return Tile(6, 4, 16), Tile(12, 2, 16)
-    return Tile(4, 2, 16), Tile(8, 1, 16)
+    if VECTOR_BYTES == 64:
+        return Tile(12, 2), Tile(8, 3), Tile(24, 1)
+    if VECTOR_BYTES == 32:
+        return Tile(6, 2), Tile(4, 3), Tile(12, 1)
+    if binding.get_host_cpu_features().get("neon"):
+        return Tile(6, 4), Tile(4, 6), Tile(12, 2)
+    return Tile(6, 2), Tile(4, 3), Tile(12, 1)
 
 
-WIDE, NARROW = _tiles()
+TILES = _tiles()
+PIXELS = TILES[0]  # where vectors run over pixels: its width is a whole number of cache lines
 
 
-def _tile(typing_context, x, x0, base, base0, offset, k0, count, w, w0, y, y0, fresh, rows, vectors):
+def tile_for(dtype: np.dtype, channels: int) -> Tile:
+    """The tile that takes the least time for this number of channels and those that fill up its last one.
+
+    A core makes two multiply-adds while it loads 1.35 vectors: a Zen 3 took 1.6 times as long for 12 · 1 as
+    for 6 · 2.
+    """
+
+    def time(tile: Tile) -> float:
+        step = max(tile.rows * tile.vectors / 2, (tile.rows + tile.vectors) / 1.35)
+        return -(-channels // tile.width(dtype)) * step / tile.rows
+
+    return min(TILES, key=time)
+
+
+def _tile(
+    typing_context, x, x0, base, base0, offset, k0, count, w, w0, y, y0, y_step, start, fresh, rows, vectors
+):
     """A register tile of the product above, for ``count`` values of k.
 
     x, base, offset, w and y are flat arrays; x0, base0, k0, w0 and y0 say where in them to begin. w has a
-    row of vectors for each k, y one for each row of the tile. y is overwritten if fresh, else added to.
+    row of vectors for each k; the rows of y are y_step apart. If fresh, y is overwritten, by the sums and
+    the number that start, a short array, has for each row (0 if None); else the sums are added to it.
     """
-    signature = types.void(x, x0, base, base0, offset, k0, count, w, w0, y, y0, fresh, rows, vectors)
+    signature = types.void(
+        x, x0, base, base0, offset, k0, count, w, w0, y, y0, y_step, start, fresh, rows, vectors
+    )
 
     def emit(context, builder, signature, arguments):
-        def begin(position):
-            """A pointer into the array that is argument ``position``, as far in as the next argument says."""
-            array = context.make_array(signature.args[position])(context, builder, arguments[position])
-            return builder.gep(array.data, [arguments[position + 1]])
-
-        bits = x.dtype.bitwidth
-        shape = len(rows), len(vectors), WIDE.vector_bytes * 8 // bits
-        pointers = [begin(position) for position in (0, 2, 4, 7, 9)]
-        _emit(builder, shape, bits, pointers, arguments[6], arguments[11])
+        emitter = Emitter(context, builder, signature, arguments, x.dtype)
+        pointers = [emitter.pointer(position) for position in (0, 2, 4, 7, 9)]
+        bias = None if isinstance(start, types.NoneType) else emitter.pointer(12, 0)
+        _emit_tile(
+            emitter, len(rows), len(vectors), pointers, arguments[6], arguments[11], bias, arguments[13]
+        )
         return context.get_dummy_value()
 
     return signature, emit
@@ -85,65 +101,102 @@ def _tile(typing_context, x, x0, base, base0, offset, k0, count, w, w0, y, y0, f
 tile: Any = intrinsic(_tile)
 
 
-def _emit(b, shape, bits, pointers, count, fresh):
+def _emit_tile(e: Emitter, rows: int, vectors: int, pointers: list, count, y_step, bias, fresh) -> None:
     """entry -> (resume: load Y) -> loop over k -> done: store Y, with the sums in registers throughout."""
-    rows, vectors, lanes = shape
     x, base, offset, w, y = pointers
-    number = ir.FloatType() if bits == 32 else ir.DoubleType()
-    vector, whole = ir.VectorType(number, lanes), ir.IntType(64)
+    b = e.builder
     cells = [(p, v) for p in range(rows) for v in range(vectors)]
-
-    def at(pointer, index):
-        return b.gep(pointer, [index if isinstance(index, ir.Value) else whole(index)])
-
-    def vector_at(pointer, index):
-        return b.bitcast(at(pointer, index), vector.as_pointer())
-
-    def load_vector(pointer, index):
-        value = b.load(vector_at(pointer, index))
-        value.align = bits // 8  # no more than that of a single number
-        return value
-
-    windows = [at(x, b.load(at(base, p))) for p in range(rows)]
-    fma = _declare_fma(b.module, vector, lanes, bits)
+    windows = [e.at(x, e.number(base, p)) for p in range(rows)]
+    results = [e.at(y, e.index(p, y_step)) for p in range(rows)]
+    begin = [e.zero if bias is None else e.spread(e.number(bias, p)) for p in range(rows)]
     entry, resume, loop, done = b.block, *(b.append_basic_block(n) for n in ("resume", "loop", "done"))
     b.cbranch(fresh, loop, resume)
 
     b.position_at_end(resume)
-    so_far = {(p, v): load_vector(y, (p * vectors + v) * lanes) for p, v in cells}
+    so_far = {(p, v): e.load(results[p], v * e.lanes) for p, v in cells}
     b.branch(loop)
 
     b.position_at_end(loop)
-    k = b.phi(whole)
-    sums = {cell: b.phi(vector) for cell in cells}
-    look = b.load(at(offset, k))
-    row_of_w = at(w, b.mul(k, whole(vectors * lanes)))
-    weights = [load_vector(row_of_w, v * lanes) for v in range(vectors)]
-    blank = ir.Constant(vector, ir.Undefined)
-    first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    k = b.phi(WHOLE)
+    sums = {cell: b.phi(e.vector) for cell in cells}
+    look = e.number(offset, k)
+    row_of_w = e.at(w, e.index(k, vectors * e.lanes))
+    weights = [e.load(row_of_w, v * e.lanes) for v in range(vectors)]
     added = {}
     for p in range(rows):
-        single = b.insert_element(blank, b.load(at(windows[p], look)), ir.IntType(32)(0))
-        spread = b.shuffle_vector(single, blank, first_lane)
+        spread = e.spread(e.number(windows[p], look))
         for v in range(vectors):
-            added[p, v] = b.call(fma, [spread, weights[v], sums[p, v]])
-    following = b.add(k, whole(1))
+            added[p, v] = e.fma(spread, weights[v], sums[p, v])
+    following = b.add(k, WHOLE(1))
     b.cbranch(b.icmp_signed("<", following, count), loop, done)
 
     for start in (entry, resume):
-        k.add_incoming(whole(0), start)
+        k.add_incoming(WHOLE(0), start)
     k.add_incoming(following, loop)
     for cell in cells:
-        sums[cell].add_incoming(ir.Constant(vector, None), entry)
+        sums[cell].add_incoming(begin[cell[0]], entry)
         sums[cell].add_incoming(so_far[cell], resume)
         sums[cell].add_incoming(added[cell], loop)
 
     b.position_at_end(done)
     for p, v in cells:
-        b.store(added[p, v], vector_at(y, (p * vectors + v) * lanes)).align = bits // 8
+        e.store(added[p, v], results[p], v * e.lanes)
 
 
-def _declare_fma(module: ir.Module, vector: ir.Type, lanes: int, bits: int) -> ir.Function:
-    """LLVM's fused multiply-add on vectors, declared by hand: llvmlite's helper knows only single numbers."""
-    name = f"llvm.fma.v{lanes}f{bits}"
-    return module.globals.get(name) or ir.Function(module, ir.FunctionType(vector, [vector] * 3), name)
+def _move(typing_context, x, x0, y, y0):
+    """y[y0 : y0 + lanes] = x[x0 : x0 + lanes], a vector of them."""
+    signature = types.void(x, x0, y, y0)
+
+    def emit(context, builder, signature, arguments):
+        e = Emitter(context, builder, signature, arguments, x.dtype)
+        e.store(e.load(e.pointer(0), 0), e.pointer(2), 0)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+move: Any = intrinsic(_move)
+
+
+def _transpose(typing_context, x, x0, x_step, y, y0, y_step, bias, bias0, floor):
+    """y[y0 + c · y_step + r] = max(x[x0 + r · x_step + c] + bias[bias0 + c], floor), for a square of numbers.
+
+    Where bias is None, they are only moved.
+
+    The square has as many rows as a vector has lanes. It is turned between channels side by side, as tiles
+    want them, and pixels side by side, as images are. A loop would move its L² numbers singly; in
+    registers it takes about L · log₂ L instructions.
+    """
+    signature = types.void(x, x0, x_step, y, y0, y_step, bias, bias0, floor)
+
+    def emit(context, builder, signature, arguments):
+        e = Emitter(context, builder, signature, arguments, x.dtype)
+        source, target = e.pointer(0), e.pointer(3)
+        rows = [e.load(source, e.index(r, arguments[2])) for r in range(e.lanes)]
+        if not isinstance(bias, types.NoneType):
+            shift, lowest = e.load(e.pointer(6), 0), e.spread(arguments[8])
+            rows = [builder.fadd(row, shift) for row in rows]
+            rows = [builder.select(builder.fcmp_ordered("<", row, lowest), lowest, row) for row in rows]
+        for c, column in enumerate(_exchange(e, rows)):
+            e.store(column, target, e.index(c, arguments[5]))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+transpose: Any = intrinsic(_transpose)
+
+
+def _exchange(e: Emitter, rows: list) -> list:
+    """The columns of a square: blocks of half its size change places, in them blocks of a quarter, …"""
+    rows = list(rows)
+    size = e.lanes // 2
+    while size:
+        first = [e.lanes + j - size if j & size else j for j in range(e.lanes)]
+        second = [e.lanes + j if j & size else j + size for j in range(e.lanes)]
+        for r in range(e.lanes):
+            if not r & size:
+                pair = rows[r], rows[r + size]
+                rows[r], rows[r + size] = e.shuffle(*pair, first), e.shuffle(*pair, second)
+        size //= 2
+    return rows

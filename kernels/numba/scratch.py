@@ -11,6 +11,8 @@ from numba import prange
 from minicnn.kernels.geometry import Pair
 from minicnn.kernels.numba.compiling import compiled, plain
 
+LINE = 64  # bytes in a line of the cache; a vector that lies across two costs two loads
+
 _buffers = threading.local()
 
 
@@ -20,7 +22,9 @@ def scratch(use: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     buffers = _buffers.__dict__.setdefault("all", {})
     buffer = buffers.get((use, dtype))
     if buffer is None or buffer.size < size:
-        buffer = buffers[use, dtype] = np.empty(size, dtype)
+        spare = np.empty(size + LINE // dtype.itemsize, dtype)
+        start = -spare.ctypes.data % LINE // dtype.itemsize
+        buffer = buffers[use, dtype] = spare[start : start + size]
     return buffer[:size].reshape(shape)
 
 

@@ -1,0 +1,102 @@
+"""Between pixels side by side, as images are stored, and channels side by side, as tiles read them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from minicnn.kernels.geometry import Pair
+from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.micro import transpose
+from minicnn.kernels.numba.scratch import scratch
+from minicnn.kernels.numba.vectors import VECTOR_BYTES
+
+
+@njit(error_model="numpy", nogil=True)
+def turn(x, x0, x_step, rows, columns, y, y0, y_step, bias, bias0, floor):
+    """y[y0 + c · y_step + r] = max(x[x0 + r · x_step + c] + bias[bias0 + c], floor).
+
+    Where bias is None, the numbers are only moved.
+    """
+    side = VECTOR_BYTES // x.itemsize
+    if rows < side or columns < side:
+        for c in range(columns):
+            for r in range(rows):
+                value = x[x0 + r * x_step + c]
+                if bias is not None:
+                    value += bias[bias0 + c]
+                    value = floor if value < floor else value
+                y[y0 + c * y_step + r] = value
+        return
+    for r in range(0, rows, side):
+        r = min(r, rows - side)  # the last square begins in the one before, and repeats some of it
+        for c in range(0, columns, side):
+            c = min(c, columns - side)
+            transpose(x, x0 + r * x_step + c, x_step, y, y0 + c * y_step + r, y_step, bias, bias0 + c, floor)
+
+
+@compiled
+def _channels_last(x, top, left, out):
+    N, C, H, W = x.shape
+    _, PH, PW, CP = out.shape
+    zero = x.dtype.type(0)
+    source, target = x.reshape(-1), out.reshape(-1)
+    for index in prange(N * PH):
+        n, ph = divmod(np.int64(index), PH)
+        row = out[n, ph]
+        h = ph - top
+        if h < 0 or h >= H:
+            row[:] = zero
+            continue
+        row[:left] = zero
+        row[left + W :] = zero
+        if CP > C:
+            row[left : left + W, C:] = zero
+        turn(
+            source,
+            (n * C * H + h) * W,
+            H * W,
+            C,
+            W,
+            target,
+            ((n * PH + ph) * PW + left) * CP,
+            CP,
+            None,
+            0,
+            zero,
+        )
+
+
+def channels_last(use: str, x: np.ndarray, first: Pair, size: Pair, channels: int) -> np.ndarray:
+    """(N, C, H, W) -> (N, *size, channels) in scratch memory: zeros, but the image from ``first`` on."""
+    out = scratch(use, (x.shape[0], *size, channels), x.dtype)
+    _channels_last(plain(x), *first, out)
+    return out
+
+
+@compiled
+def _turned(x, y):
+    rows, columns = x.shape
+    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+    for index in prange((rows + 31) // 32):
+        r = np.int64(index) * 32
+        turn(
+            flat_x,
+            r * columns,
+            columns,
+            min(32, rows - r),
+            columns,
+            flat_y,
+            r,
+            rows,
+            None,
+            0,
+            x.dtype.type(0),
+        )
+
+
+def turned(x: np.ndarray) -> np.ndarray:
+    """The transpose of a matrix, in scratch memory."""
+    y = scratch("turned", x.shape[::-1], x.dtype)
+    _turned(x, y)
+    return y
