@@ -22,6 +22,7 @@ from minicnn.kernels.numba.compiling import plain
 from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep
 from minicnn.kernels.numba.micro import tile_for
 from minicnn.kernels.numba.scratch import padded
+from minicnn.kernels.numba.turning import bias_of
 from minicnn.kernels.registry import chooser, kernel
 
 # A gradient to few weights is split by images into so many jobs, whose sums are then added. A fixed number,
@@ -59,7 +60,7 @@ def forward(x, w, b, g: Window):
     sweep(
         x.reshape(-1),
         packed(w, G, OC // G, C // G * T, (w.size // G, C // G * T), tile.width(x.dtype)),
-        np.zeros(OC, x.dtype) if b is None else plain(b),
+        bias_of(b, OC, x.dtype),
         x.dtype.type(-np.inf),
         forward_offsets(C // G, H, W, g),
         (N, G, OH, OW),
@@ -94,7 +95,7 @@ def grad_input(gy, w, x_shape, g: Window):
         sweep(
             gy.reshape(-1),
             packed(w, G, C // G, taps, (w.size // G, T, C // G * T), tile.width(gy.dtype), OC // G),
-            np.zeros(C, gy.dtype),
+            bias_of(None, C, gy.dtype),
             gy.dtype.type(-np.inf),
             offset,
             (N, G, *phase.size),

@@ -88,7 +88,21 @@ def sweep(x, w, bias, floor, offset, grid, x_steps, y, y_steps, channels, rows_t
                 while end < count and home[end] == home[end - 1] + 1:
                     end += 1
                 at, o = home[start] + first * y_steps[4], g * channels + first
-                turn(sums, start * width, width, end - start, here, y, at, y_steps[4], bias, o, floor)
+                turn(
+                    sums,
+                    start * width,
+                    width,
+                    end - start,
+                    y,
+                    at,
+                    y_steps[4],
+                    here,
+                    bias,
+                    o,
+                    floor,
+                    True,
+                    False,
+                )
                 start = end
 
 
@@ -167,7 +181,8 @@ def _pack_rows(source, matrix_step, channel_step, channels, out):
         m, block = divmod(np.int64(index), blocks)
         here = min(width, channels - block * width)
         first = m * matrix_step + block * width * channel_step
-        turn(source, first, channel_step, here, K, flat, index * K * width, width, None, 0, zero)
+        to = np.int64(index) * K * width
+        turn(source, first, channel_step, here, flat, to, width, K, None, 0, zero, False, True)
         for o in range(here, width):
             for k in range(K):
                 out[m, block, k, o] = zero

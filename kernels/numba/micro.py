@@ -158,27 +158,33 @@ def _move(typing_context, x, x0, y, y0):
 move: Any = intrinsic(_move)
 
 
-def _transpose(typing_context, x, x0, x_step, y, y0, y_step, bias, bias0, floor):
+def _transpose(typing_context, x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, floor):
     """y[y0 + c · y_step + r] = max(x[x0 + r · x_step + c] + bias[bias0 + c], floor), for a square of numbers.
 
-    Where bias is None, they are only moved.
+    Where bias is None, they are only moved. The square is turned between channels side by side, as tiles
+    want them, and pixels side by side, as images are. It has as many rows as a vector has lanes: a loop
+    would move its L² numbers singly; in registers it takes about L · log₂ L instructions.
 
-    The square has as many rows as a vector has lanes. It is turned between channels side by side, as tiles
-    want them, and pixels side by side, as images are. A loop would move its L² numbers singly; in
-    registers it takes about L · log₂ L instructions.
+    Of fewer rows than L, the last is read again; of fewer columns, the surplus ones are written where the
+    last will then be. Whole vectors are read and written all the same.
     """
-    signature = types.void(x, x0, x_step, y, y0, y_step, bias, bias0, floor)
+    signature = types.void(x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, floor)
 
     def emit(context, builder, signature, arguments):
         e = Emitter(context, builder, signature, arguments, x.dtype)
-        source, target = e.pointer(0), e.pointer(3)
-        rows = [e.load(source, e.index(r, arguments[2])) for r in range(e.lanes)]
+        source, target = e.pointer(0), e.pointer(4)
+
+        def at_most(number, count):
+            last = builder.sub(count, WHOLE(1))
+            return builder.select(builder.icmp_signed("<", WHOLE(number), count), WHOLE(number), last)
+
+        square = [e.load(source, e.index(at_most(r, arguments[3]), arguments[2])) for r in range(e.lanes)]
         if not isinstance(bias, types.NoneType):
-            shift, lowest = e.load(e.pointer(6), 0), e.spread(arguments[8])
-            rows = [builder.fadd(row, shift) for row in rows]
-            rows = [builder.select(builder.fcmp_ordered("<", row, lowest), lowest, row) for row in rows]
-        for c, column in enumerate(_exchange(e, rows)):
-            e.store(column, target, e.index(c, arguments[5]))
+            shift, lowest = e.load(e.pointer(8), 0), e.spread(arguments[10])
+            square = [builder.fadd(row, shift) for row in square]
+            square = [builder.select(builder.fcmp_ordered("<", row, lowest), lowest, row) for row in square]
+        for c, column in reversed(list(enumerate(_exchange(e, square)))):
+            e.store(column, target, e.index(at_most(c, arguments[7]), arguments[6]))
         return context.get_dummy_value()
 
     return signature, emit

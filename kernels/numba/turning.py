@@ -13,13 +13,14 @@ from minicnn.kernels.numba.vectors import VECTOR_BYTES
 
 
 @njit(error_model="numpy", nogil=True)
-def turn(x, x0, x_step, rows, columns, y, y0, y_step, bias, bias0, floor):
+def turn(x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, floor, x_spare, y_spare):
     """y[y0 + c · y_step + r] = max(x[x0 + r · x_step + c] + bias[bias0 + c], floor).
 
-    Where bias is None, the numbers are only moved.
+    Where bias is None, the numbers are only moved. ``x_spare`` says that whole vectors may be read from
+    each row of x, and from bias, although there are fewer columns; ``y_spare``, that they may be written.
     """
     side = VECTOR_BYTES // x.itemsize
-    if rows < side or columns < side:
+    if (rows < side and not y_spare) or (columns < side and not x_spare):
         for c in range(columns):
             for r in range(rows):
                 value = x[x0 + r * x_step + c]
@@ -29,10 +30,30 @@ def turn(x, x0, x_step, rows, columns, y, y0, y_step, bias, bias0, floor):
                 y[y0 + c * y_step + r] = value
         return
     for r in range(0, rows, side):
-        r = min(r, rows - side)  # the last square begins in the one before, and repeats some of it
+        r = max(0, min(r, rows - side))  # the last square begins in the one before, and repeats some of it
         for c in range(0, columns, side):
-            c = min(c, columns - side)
-            transpose(x, x0 + r * x_step + c, x_step, y, y0 + c * y_step + r, y_step, bias, bias0 + c, floor)
+            c = max(0, min(c, columns - side))
+            transpose(
+                x,
+                x0 + r * x_step + c,
+                x_step,
+                rows,
+                y,
+                y0 + c * y_step + r,
+                y_step,
+                columns,
+                bias,
+                bias0 + c,
+                floor,
+            )
+
+
+def bias_of(b: np.ndarray | None, channels: int, dtype: np.dtype) -> np.ndarray:
+    """b, or zeros, with room for a whole vector to be read anywhere."""
+    bias = np.zeros(channels + VECTOR_BYTES // dtype.itemsize, dtype)
+    if b is not None:
+        bias[:channels] = b
+    return bias
 
 
 @compiled
@@ -48,23 +69,12 @@ def _channels_last(x, top, left, out):
         if h < 0 or h >= H:
             row[:] = zero
             continue
+        to = ((n * PH + ph) * PW + left) * CP
+        turn(source, (n * C * H + h) * W, H * W, C, target, to, CP, W, None, 0, zero, False, True)
         row[:left] = zero
         row[left + W :] = zero
         if CP > C:
             row[left : left + W, C:] = zero
-        turn(
-            source,
-            (n * C * H + h) * W,
-            H * W,
-            C,
-            W,
-            target,
-            ((n * PH + ph) * PW + left) * CP,
-            CP,
-            None,
-            0,
-            zero,
-        )
 
 
 def channels_last(use: str, x: np.ndarray, first: Pair, size: Pair, channels: int) -> np.ndarray:
@@ -80,19 +90,8 @@ def _turned(x, y):
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
     for index in prange((rows + 31) // 32):
         r = np.int64(index) * 32
-        turn(
-            flat_x,
-            r * columns,
-            columns,
-            min(32, rows - r),
-            columns,
-            flat_y,
-            r,
-            rows,
-            None,
-            0,
-            x.dtype.type(0),
-        )
+        here, zero = min(32, rows - r), x.dtype.type(0)
+        turn(flat_x, r * columns, columns, here, flat_y, r, rows, columns, None, 0, zero, False, False)
 
 
 def turned(x: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ from minicnn.kernels.numba.compiling import compiled, plain
 from minicnn.kernels.numba.gemm import DEPTH, packed
 from minicnn.kernels.numba.micro import tile, tile_for
 from minicnn.kernels.numba.scratch import LINE, scratch
-from minicnn.kernels.numba.turning import channels_last, turn
+from minicnn.kernels.numba.turning import bias_of, channels_last, turn
 from minicnn.kernels.numba.vectors import VECTOR_BYTES, Emitter
 from minicnn.kernels.registry import kernel
 
@@ -254,13 +254,15 @@ def _convolve(x, U, C, bias, floor, m, V, chunk, products, outputs, y, offset, B
                         (i * BLOCK + q) * m * width,
                         width,
                         pixels,
-                        channels,
                         flat_y,
                         ((image * OC + first) * OH + th * m + i) * OW + tw * m,
                         OH * OW,
+                        channels,
                         bias,
                         first,
                         floor,
+                        True,
+                        False,
                     )
                 q += run
 
@@ -363,13 +365,15 @@ def _weights(sums, n, held, width, outputs, gw, A):
             0,
             width,
             here * 9,
-            min(width, OC - first),
             flat_gw,
             (first * C + c0) * 9,
             C * 9,
+            min(width, OC - first),
             None,
             0,
             gw.dtype.type(0),
+            True,
+            False,
         )
 
 
@@ -412,7 +416,7 @@ def convolution(x, w, b, OC, taps, steps, padding, size, m):
         x,
         U,
         C,
-        np.zeros(OC, x.dtype) if b is None else plain(b),
+        bias_of(b, OC, x.dtype),
         x.dtype.type(-np.inf),
         m,
         by_point("winograd tiles", n, chunk * CP, x.dtype),
