@@ -9,6 +9,7 @@ operation needs to change.
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ _kernels: dict[tuple[str, str], dict[str, Kernel]] = {}  # (operation, family) -
 _suits: dict[Ran, Callable[..., bool]] = {}  # for kernels that are for some arguments only: for which
 _choosers: dict[tuple[str, str], Chooser] = {}  # (operation, family) -> what "auto" means
 _forbidden: frozenset[str] = frozenset()  # algorithms that "auto" does not take
+_measure = False  # whether "auto" tries them
+_measured: dict[tuple, str] = {}  # what was found
 _algorithms: dict[str, str] = {}  # operation, or the part before the dot -> the algorithm set for it
 _loaded: set[str] = set()
 _traces: list[list[Ran]] = []
@@ -94,13 +97,29 @@ def run(operation: str, *args: Any) -> Any:
 
 
 def _auto(operation: str, family: str, args: tuple) -> str:
-    """The best of the algorithms that are not forbidden."""
+    """The best of the algorithms that are not forbidden: as the chooser has it, or as measured."""
     choose = _choosers.get((operation, family))
-    names = choose(*args) if choose else list(_kernels[operation, family])
-    for name in names:
-        if name not in _forbidden:
-            return name
-    raise ValueError(f"{operation}: every algorithm for these arguments is forbidden: {', '.join(names)}")
+    names = choose(*args) if choose else list(_kernels[operation, family])[:1]
+    allowed = [name for name in names if name not in _forbidden]
+    if not allowed:
+        raise ValueError(f"{operation}: every algorithm for these arguments is forbidden: {', '.join(names)}")
+    return _fastest(operation, family, allowed, args) if _measure and len(allowed) > 1 else allowed[0]
+
+
+def _fastest(operation: str, family: str, names: list[str], args: tuple) -> str:
+    """The algorithm that took the least time for arguments like these: tried when they first come."""
+    like = tuple((a.shape, a.dtype.str) if hasattr(a, "dtype") else a for a in args)
+    key = operation, family, tuple(names), like
+    if key not in _measured:
+        times = {}
+        for name in names:
+            function = _kernels[operation, family][name]
+            function(*args)  # compiles, and brings memory into the caches
+            begin = time.perf_counter()
+            function(*args)
+            times[name] = time.perf_counter() - begin
+        _measured[key] = min(times, key=times.__getitem__)
+    return _measured[key]
 
 
 def _load(family: str) -> None:
@@ -150,6 +169,9 @@ class use:
             ``{"conv2d": "im2col", "conv2d.grad_weight": "naive"}``. ``"auto"`` hands the choice back.
         forbid: algorithms that "auto" is not to take, one name or several: ``"winograd"`` for results as
             accurate as direct sums. An algorithm that is set by name runs all the same.
+        measure: whether "auto", for each new geometry, tries the algorithms once and remembers the fastest,
+            instead of going by a rule. The first step then takes several times as long, and results may
+            differ in rounding from one run to the next.
         **by_name: the same as ``algorithms`` for operations without a dot: ``conv2d="taps"``.
 
     The setting belongs to the process, not to a thread. Backward looks at it when backward runs,
@@ -171,9 +193,10 @@ class use:
         backend: str | None = None,
         algorithms: Mapping[str, str] | None = None,
         forbid: str | Iterable[str] | None = None,
+        measure: bool | None = None,
         **by_name: str,
     ) -> None:
-        global _algorithms, _forbidden
+        global _algorithms, _forbidden, _measure
         wanted = {**(algorithms or {}), **by_name}
         if backend is not None and backend not in FAMILIES:
             raise ValueError(f"backend: {devices.unknown(backend, FAMILIES)}")
@@ -183,20 +206,21 @@ class use:
             forbid = frozenset([forbid] if isinstance(forbid, str) else forbid)
             _check_forbidden(forbid)
         self._backend_before = None if backend is None else devices.set_cpu_backend(backend)
-        self._algorithms_before, self._forbidden_before = _algorithms, _forbidden
+        self._before = _algorithms, _forbidden, _measure
         # What was set for a part of an operation gives way to what is now said of the whole.
         rest = {name: one for name, one in _algorithms.items() if name.partition(".")[0] not in wanted}
         _algorithms = {**rest, **wanted}
         _forbidden = _forbidden if forbid is None else forbid
+        _measure = _measure if measure is None else bool(measure)
 
     def __enter__(self) -> use:
         return self
 
     def __exit__(self, *_: object) -> None:
-        global _algorithms, _forbidden
+        global _algorithms, _forbidden, _measure
         if self._backend_before is not None:
             devices.set_cpu_backend(self._backend_before)
-        _algorithms, _forbidden = self._algorithms_before, self._forbidden_before
+        _algorithms, _forbidden, _measure = self._before
 
 
 def _check(wanted: Mapping[str, str], backend: str | None) -> None:

@@ -1,5 +1,7 @@
 """Choosing kernels: which one runs, that the trace tells the truth, that a block hands back the choice."""
 
+import time
+
 import numpy as np
 import pytest
 from cases import ONLY_FOR, algorithms
@@ -70,6 +72,44 @@ def test_auto_asks_the_chooser_with_the_kernels_arguments(probe, monkeypatch):
     with mc.use(probe="two"):
         assert probed() == ["two", "two"]
     assert len(asked) == 1
+
+
+def test_auto_does_not_take_what_is_forbidden(probe, monkeypatch):
+    monkeypatch.setitem(registry._choosers, ("probe.forward", "numpy"), lambda *args: ["three", "one"])
+    with mc.use(forbid="winograd"):
+        assert probed() == ["three", "one"]
+        with mc.use(forbid=["taps", "toeplitz"]):
+            registry._forbidden |= {"three"}
+            assert probed() == ["one", "one"]
+            with mc.use(probe="three"):  # by name, it runs
+                assert probed() == ["three", "three"]
+            registry._forbidden |= {"one"}
+            with pytest.raises(ValueError, match=r"probe.forward: every algorithm .* forbidden: three, one"):
+                probed()
+        assert probed() == ["three", "one"]
+    with pytest.raises(ValueError, match="forbid: algorithm 'winogard' is unknown; did you mean 'winograd'"):
+        mc.use(forbid="winogard")
+
+
+def test_measured_auto_takes_the_fastest_and_remembers(probe, monkeypatch):
+    calls = []
+
+    def slow(*args):
+        calls.append("slow")
+        time.sleep(0.01)
+        return "slow"
+
+    kernels.kernel("probe.forward", "numpy", "slow")(slow)
+    monkeypatch.setitem(registry._choosers, ("probe.forward", "numpy"), lambda *args: ["slow", "three"])
+    assert probed()[0] == "slow"
+    with mc.use(measure=True):
+        assert probed()[0] == "three"
+        assert len(calls) == 3
+        assert probed()[0] == "three"
+        assert len(calls) == 3
+        with mc.use(forbid="winograd", measure=False):
+            assert probed()[0] == "slow"
+    assert probed()[0] == "slow"
 
 
 def test_traces_may_be_nested(probe):
