@@ -179,6 +179,20 @@ class Variable:
         return gy
 
 
+class Edge:
+    """Where the gradient to an input goes, and what it must look like: all that the graph keeps of it.
+
+    Not its data, which can then be let go as soon as no Function has saved it: what batch norm hands to a
+    ReLU is gone before the next layer computes, and a network takes half the memory.
+    """
+
+    __slots__ = ("dtype", "shape", "target")
+
+    def __init__(self, x: Variable) -> None:
+        self.target: Variable | Function = x if x.grad_fn is None else x.grad_fn
+        self.shape, self.dtype = x._data.shape, x._data.dtype
+
+
 class Function:
     """One operation: ``forward`` and ``backward`` on arrays. Calling it computes, and records.
 
@@ -210,7 +224,7 @@ class Function:
 
     _created = itertools.count()
 
-    inputs: tuple[Variable | None, ...] = ()
+    inputs: tuple[Edge | None, ...] = ()
     saved: tuple[Any, ...] = ()
     needs: tuple[bool, ...] = ()  # for each input, whether backward must return its gradient
     order = -1  # functions are numbered as they record: a result's function comes after its inputs'
@@ -234,7 +248,7 @@ class Function:
         if self.returns_view and np.may_share_memory(y, inputs[0]._data):
             result._changes = inputs[0]._changes
         if self.recording:
-            self.inputs = inputs
+            self.inputs = tuple([None if x is None or not x.requires_grad else Edge(x) for x in inputs])
             self.order = next(Function._created)
             result.requires_grad = True
             result.grad_fn = self
@@ -306,17 +320,18 @@ def _walk(last: Function, gy: Array, retain_graph: bool) -> None:
         function.check_unchanged()
         gxs = function.backward(gy)
         gxs = gxs if isinstance(gxs, tuple) else (gxs,)
-        for x, gx in zip(function.inputs, gxs, strict=True):
-            if x is None or gx is None or not x.requires_grad:
+        for edge, gx in zip(function.inputs, gxs, strict=True):
+            if edge is None or gx is None:
                 continue
             if isinstance(gx, np.generic):
                 gx = np.asarray(gx)
-            if gx.shape != x._data.shape or gx.dtype != x._data.dtype:
+            if gx.shape != edge.shape or gx.dtype != edge.dtype:
                 raise RuntimeError(
                     f"{type(function).__name__}.backward returned {gx.dtype} {gx.shape} "
-                    f"for an input that is {x.dtype} {x.shape}"
+                    f"for an input that is {edge.dtype} {edge.shape}"
                 )
-            _add(x, gx, gradients, own, gx is gy or gx.base is not None or sum(g is gx for g in gxs) > 1)
+            shared = gx is gy or gx.base is not None or sum(g is gx for g in gxs) > 1
+            _add(edge.target, gx, gradients, own, shared)
         if not retain_graph:
             function.free()
 
@@ -325,26 +340,26 @@ def _ancestors(last: Function) -> list[Function]:
     """Every function that ``last`` depends on, itself included, latest first."""
     found, pending = {last}, [last]
     while pending:
-        for x in pending.pop().inputs:
-            if x is not None and x.grad_fn is not None and x.grad_fn not in found:
-                found.add(x.grad_fn)
-                pending.append(x.grad_fn)
+        for edge in pending.pop().inputs:
+            if edge is not None and isinstance(edge.target, Function) and edge.target not in found:
+                found.add(edge.target)
+                pending.append(edge.target)
     return sorted(found, key=lambda function: function.order, reverse=True)
 
 
-def _add(x: Variable, gx: Array, gradients: dict, own: set, shared: bool) -> None:
-    """Add gx to what x has received, in place only where no other gradient is the same memory."""
-    key = x if x.grad_fn is None else x.grad_fn
-    before = x.grad if x.grad_fn is None else gradients.get(x.grad_fn)
+def _add(target: Variable | Function, gx: Array, gradients: dict, own: set, shared: bool) -> None:
+    """Add gx to what has been received there, in place only where no other gradient is the same memory."""
+    is_leaf = isinstance(target, Variable)
+    before = target.grad if isinstance(target, Variable) else gradients.get(target)
     if before is None:
-        total = gx.copy() if shared and x.grad_fn is None else gx
-    elif key in own:
+        total = gx.copy() if shared and is_leaf else gx
+    elif target in own:
         before += gx
         total = before
     else:
         total = before + gx
-        own.add(key)
-    if x.grad_fn is None:
-        x.grad = total
+        own.add(target)
+    if isinstance(target, Variable):
+        target.grad = total
     else:
-        gradients[x.grad_fn] = total
+        gradients[target] = total

@@ -116,6 +116,22 @@ def test_a_graph_that_is_dropped_is_freed_without_the_garbage_collector():
         gc.enable()
 
 
+def test_the_graph_does_not_keep_what_no_function_saved():
+    """A ReLU saves its result alone: its input, the sum, need not be kept for backward."""
+    x = leaf(1.0, -2.0)
+    between = x + 1
+    y = mc.functional.relu(between)
+    seen = weakref.ref(between.data)
+    gc.disable()
+    try:
+        del between
+        assert seen() is None
+    finally:
+        gc.enable()
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 0]
+
+
 def test_backward_frees_what_it_saved():
     x = leaf(1.0, 2.0)
     y = mc.exp(x * 2)

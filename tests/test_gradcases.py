@@ -145,7 +145,8 @@ def functions_in(case):
         function = pending.pop()
         if function is not None:
             found.add(type(function).__qualname__)
-            pending += [x.grad_fn for x in function.inputs if x is not None]
+            targets = [edge.target for edge in function.inputs if edge is not None]
+            pending += [target for target in targets if isinstance(target, Function)]
     return found
 
 

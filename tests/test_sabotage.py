@@ -473,19 +473,19 @@ def parts_exchanged(right, self, gy):
 
 
 @in_module(autograd, "_add", lambda x: x * x + F.exp(x), ROWS, operation="mul")
-def last_use_in_place_of_the_sum(right, x, gx, gradients, own, shared):
-    if x.grad_fn is None:
-        x.grad = gx.copy()
+def last_use_in_place_of_the_sum(right, target, gx, gradients, own, shared):
+    if isinstance(target, autograd.Variable):
+        target.grad = gx.copy()
     else:
-        gradients[x.grad_fn] = gx
+        gradients[target] = gx
 
 
 @in_module(autograd, "_add", lambda x: x * x + F.exp(x), ROWS, operation="mul")
-def a_use_added_twice(right, x, gx, gradients, own, shared):
-    again = x.grad is not None and x.grad_fn is None
-    right(x, gx, gradients, own, shared)
+def a_use_added_twice(right, target, gx, gradients, own, shared):
+    again = isinstance(target, autograd.Variable) and target.grad is not None
+    right(target, gx, gradients, own, shared)
     if again:
-        right(x, gx, gradients, own, True)
+        right(target, gx, gradients, own, True)
 
 
 # And the tests.

@@ -8,12 +8,12 @@ from cases import normal
 
 import minicnn as mc
 from minicnn import functional as F
-from minicnn import kernels
+from minicnn import backend, kernels
 from minicnn.kernels import Window
 from minicnn.kernels.numba.conv import choose
 from minicnn.kernels.numba.winograd import cook_toom
 
-pytestmark = pytest.mark.skipif(kernels.registry.devices.cpu_backend() != "numba", reason="compiled kernels are not in use")
+pytestmark = pytest.mark.skipif(backend.cpu_backend() != "numba", reason="compiled kernels are not in use")
 
 
 @pytest.mark.parametrize(("m", "r"), [(2, 3), (4, 3), (3, 2), (3, 4)])
