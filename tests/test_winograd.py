@@ -7,8 +7,8 @@ import pytest
 from cases import normal
 
 import minicnn as mc
-from minicnn import functional as F
 from minicnn import backend, kernels
+from minicnn import functional as F
 from minicnn.kernels import Window
 from minicnn.kernels.numba.conv import choose
 from minicnn.kernels.numba.winograd import cook_toom
