@@ -44,6 +44,7 @@ from minicnn.functional import (
 )
 from minicnn.gradcheck import gradcheck
 from minicnn.kernels import trace, use
+from minicnn.kernels.threads import get_num_threads, set_num_threads
 from minicnn.random import manual_seed
 from minicnn.tensor import Tensor, arange, from_numpy, ones, rand, randn, tensor, zeros
 
@@ -60,6 +61,7 @@ __all__ = [
     "exp",
     "from_numpy",
     "functional",
+    "get_num_threads",
     "gradcheck",
     "is_grad_enabled",
     "log",
@@ -77,6 +79,7 @@ __all__ = [
     "randn",
     "random",
     "set_grad_enabled",
+    "set_num_threads",
     "split",
     "sqrt",
     "stack",

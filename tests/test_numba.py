@@ -1,9 +1,11 @@
 """What is particular to compiled kernels: threads, forks, scratch memory, repeatable sums."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,3 +75,58 @@ def test_scratch_memory_is_used_again_and_grows():
     assert np.shares_memory(first, again)
     assert not np.shares_memory(first, other)
     assert scratch("test", (100,), np.dtype(np.float32)).shape == (100,)
+
+
+ROOT = Path(__file__).parent.parent
+USE = """
+import minicnn as mc
+mc.use("numba")
+mc.functional.relu(mc.ones(3))
+mc.functional.tanh(mc.ones(3))
+"""
+NOWHERE = """
+from numba.core import caching
+caching.CacheImpl._locator_classes = []
+"""
+
+
+def words(code, folder=ROOT, **environment):
+    """What a fresh process says on stderr."""
+    known = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "MINICNN_QUIET")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env={**known, "PYTHONPATH": str(folder), **environment},
+    )
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def test_the_first_process_says_that_it_compiles(tmp_path):
+    first, second = (words(USE, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert len(first) == 1
+    assert first[0].startswith("minicnn: compiling kernels for this machine")
+    assert first[0].endswith("once")
+    assert second == []
+
+
+def test_without_a_folder_to_write_to():
+    (line,) = words(NOWHERE + USE)
+    assert line.startswith("minicnn: compiling kernels for this machine")
+    assert line.endswith("set NUMBA_CACHE_DIR to a folder that can be written to")
+    assert words(NOWHERE + USE, MINICNN_QUIET="1") == []
+
+
+def test_what_a_kernel_imports_may_change(tmp_path):
+    for name in ("minicnn", "kernels", "models"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    words(USE, tmp_path)
+    with (tmp_path / "kernels" / "numba" / "pool.py").open("a") as file:
+        file.write("# not imported by element-wise kernels\n")
+    assert words(USE, tmp_path) == []
+    with (tmp_path / "kernels" / "numba" / "exponential.py").open("a") as file:
+        file.write("# inlined into tanh\n")
+    assert len(words(USE, tmp_path)) == 1

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
+import re
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 from numba import njit
+from numba.core import event
+
+from minicnn.kernels import threads
 
 # Sums may be reordered into vector lanes, always in the same way; no more of IEEE arithmetic is given up.
 REORDER = {"reassoc", "contract", "nsz"}
@@ -35,13 +44,10 @@ def compiled(function: Callable[..., None] | None = None, *, reorder: bool = Fal
     """
     if function is None:
         return lambda function: compiled(function, reorder=reorder)
-    dispatcher = njit(
-        parallel=True,
-        nogil=True,
-        cache=True,
-        error_model="numpy",
-        fastmath=REORDER if reorder else False,
-    )(function)
+    dispatcher = njit(parallel=True, nogil=True, error_model="numpy", fastmath=REORDER if reorder else False)(
+        function
+    )
+    _Announcement.keeps &= _keep_on_disk(dispatcher)
 
     def call(*arguments: Any) -> None:
         if _forked:
@@ -50,10 +56,81 @@ def compiled(function: Callable[..., None] | None = None, *, reorder: bool = Fal
                 "choose the NumPy kernels there: minicnn.use('numpy')"
             )
         with _lock:
-            dispatcher(*arguments)
+            if (number := threads.chosen()) is None:
+                dispatcher(*arguments)
+            else:
+                _limited(number, dispatcher, arguments)
 
     call.__doc__, call.__name__ = function.__doc__, function.__name__
     return call
+
+
+def _limited(number: int, dispatcher: Callable[..., None], arguments: tuple) -> None:
+    """Call with at most so many threads.
+
+    Numba keeps one number for each Python thread. It is put back, so that outside of a call it is never less
+    than inside: kernels provide scratch memory for each of the threads that Numba then speaks of.
+    """
+    before = numba.get_num_threads()
+    if number >= before:
+        dispatcher(*arguments)
+        return
+    numba.set_num_threads(number)
+    try:
+        dispatcher(*arguments)
+    finally:
+        numba.set_num_threads(before)
+
+
+def _keep_on_disk(dispatcher: Any) -> bool:
+    """Keep machine code beside the source, else in the user's cache folder, if either can be written to.
+
+    No folder that others can write to is tried instead: what lies in a cache is run.
+    """
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError:  # "no locator available"
+        return False
+    # Numba itself would take the code for fresh as long as the function's own file stays the same.
+    dispatcher._cache._cache_file._source_stamp = _stamp(dispatcher.py_func.__module__)
+    return True
+
+
+@functools.cache
+def _stamp(module: str) -> bytes:
+    """A digest of a module's source and of the modules that it imports from families of kernels."""
+    path = sys.modules[module].__file__
+    assert path is not None
+    source = Path(path).read_bytes()
+    digest = hashlib.sha256(source)
+    for imported in re.findall(rb"^from (minicnn\.kernels\.\w+\.\w+) import", source, re.MULTILINE):
+        digest.update(_stamp(imported.decode()))
+    return digest.digest()
+
+
+class _Announcement(event.Listener):
+    """Says once, on stderr, that kernels are being compiled: a user wonders what takes so long."""
+
+    keeps = True  # whether the machine code is kept for the next process
+    made = False
+
+    def on_start(self, start: Any) -> None:
+        """Numba begins to compile a function that it has not found on disk."""
+        ours = start.data["dispatcher"].py_func.__module__.startswith(__package__)
+        if self.made or not ours or os.environ.get("MINICNN_QUIET"):
+            return
+        _Announcement.made = True
+        line = "minicnn: compiling kernels for this machine; this takes up to half a minute"
+        line += (
+            ", once" if self.keeps else ", each time: set NUMBA_CACHE_DIR to a folder that can be written to"
+        )
+        print(line, file=sys.stderr, flush=True)
+
+    def on_end(self, end: Any) -> None:
+        """The function is compiled."""
+
+
+event.register("numba:compile", _Announcement())
 
 
 def plain(x: np.ndarray) -> np.ndarray:
