@@ -78,10 +78,11 @@ def chooser(operation: str, backend: str) -> Callable[[Chooser], Chooser]:
 def run(operation: str, *args: Any) -> Any:
     """Run the kernel selected for an operation; the first argument is an array and names the backend."""
     backend = devices.backend_of(args[0])
-    wanted = _algorithms.get(operation) or _algorithms.get(operation.partition(".")[0], "auto")
     for family in FAMILIES[backend]:
         if family not in _loaded:
             _load(family)
+    wanted = _algorithms.get(operation) or _of_the_whole(operation, backend)
+    for family in FAMILIES[backend]:
         algorithms = _kernels.get((operation, family))
         if algorithms is None or (wanted != "auto" and wanted not in algorithms):
             continue
@@ -94,6 +95,13 @@ def run(operation: str, *args: Any) -> Any:
             ran.append(Ran(operation, family, algorithm))
         return algorithms[algorithm](*args)
     raise ValueError(f"{operation}: there is no kernel for backend {backend!r} and algorithm {wanted!r}")
+
+
+def _of_the_whole(operation: str, backend: str) -> str:
+    """The algorithm set for the operation that this is a part of; "auto" if it has none for this part."""
+    wanted = _algorithms.get(operation.partition(".")[0], "auto")
+    has = any(wanted in _kernels.get((operation, family), ()) for family in FAMILIES[backend])
+    return wanted if has else "auto"
 
 
 def _auto(operation: str, family: str, args: tuple) -> str:

@@ -91,6 +91,12 @@ def test_auto_does_not_take_what_is_forbidden(probe, monkeypatch):
         mc.use(forbid="winogard")
 
 
+def test_an_algorithm_without_a_kernel_for_a_part_leaves_it_to_auto(probe):
+    kernels.kernel("probe.forward", "numpy", "forward only")(lambda *args: "forward only")
+    with mc.use(probe="forward only"):
+        assert probed() == ["forward only", "one"]
+
+
 def test_measured_auto_takes_the_fastest_and_remembers(probe, monkeypatch):
     calls = []
 
