@@ -70,7 +70,7 @@ def test_what_was_set_is_what_is_told(backend):
 def test_before_anything_is_set():
     with mc.use("numba"):
         assert mc.get_num_threads() == threads_of_a_kernel()
-    with threadpool_limits(1, user_api="blas"):
+    with mc.use("numpy"), threadpool_limits(1, user_api="blas"):
         assert mc.get_num_threads() == 1
 
 

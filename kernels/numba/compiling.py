@@ -35,6 +35,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def helper(function: Callable[..., Any] | None = None, *, reorder: bool = False) -> Any:
+    """A part of kernels, compiled into each of them that calls it."""
+    if function is None:
+        return lambda function: helper(function, reorder=reorder)
+    return njit(error_model="numpy", nogil=True, fastmath=REORDER if reorder else False)(function)
+
+
 def compiled(function: Callable[..., None] | None = None, *, reorder: bool = False) -> Any:
     """Compile a function on first use, for all cores, and keep the machine code on disk.
 

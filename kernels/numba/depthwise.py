@@ -16,10 +16,10 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, njit, prange
+from numba import get_num_threads, get_thread_id, prange
 
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain
 from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, copy, dot
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
@@ -67,14 +67,14 @@ def memory(numbers: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, np.nd
     return copies, results, of_copy, of_result
 
 
-@njit(error_model="numpy", nogil=True)
+@helper
 def _along(b, stride, before, size, columns):
     """Which numbers v of a row are pixels, (first, last + 1), if v is pixel v · stride + b − before."""
     start = max(-((b - before) // stride), 0)
     return start, max(min((size - 1 + before - b) // stride + 1, columns), start)
 
 
-@njit(error_model="numpy", nogil=True)
+@helper
 def _from_image(x, x0, H, W, numbers, planes, p0):
     """Copy an image's channel to every s-th pixel's own plane, and zeros around it."""
     _, _, rows, columns, sh, sw, top, left = numbers
@@ -97,7 +97,7 @@ def _from_image(x, x0, H, W, numbers, planes, p0):
                         planes[to + v] = x[first + v * sw]
 
 
-@njit(error_model="numpy", nogil=True)
+@helper
 def _to_image(planes, p0, numbers, x, x0, H, W):
     """The way back, without what is around the image."""
     _, _, rows, columns, sh, sw, top, left = numbers
@@ -149,7 +149,7 @@ def forward(x, w, b, g: Window):
     return y
 
 
-@njit(error_model="numpy", nogil=True)
+@helper
 def _rows_apart(y, y0, numbers, out, o0, size):
     """Copy results to out, in rows as long as the planes', with zeros in between and up to a size."""
     OH, OW, _, columns = numbers[:4]

@@ -1,9 +1,9 @@
 """Dropout: the words of Philox's stream are made where they are used, and never written to memory."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain
 from minicnn.kernels.numba.elementwise import CHUNK
 from minicnn.kernels.numpy import dropout as reference
 from minicnn.kernels.numpy.philox import MULTIPLIERS, ROUNDS, WEYL_STEPS
@@ -14,7 +14,7 @@ W0, W1 = (np.uint64(w) for w in WEYL_STEPS)
 LOW, HALF = np.uint64(2**32 - 1), np.uint64(32)
 
 
-@njit(error_model="numpy")
+@helper
 def _philox(block, seed, words):
     """Fill in the words of the blocks from this one on; ``kernels/numpy/philox.py`` says how and why."""
     blocks = words.shape[1]

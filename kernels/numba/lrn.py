@@ -1,16 +1,16 @@
 """Local response normalisation: a run of pixels at a time, with all of its channels in the cache."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled
+from minicnn.kernels.numba.compiling import compiled, helper
 from minicnn.kernels.numba.norm import as_rows
 from minicnn.kernels.registry import kernel
 
 PIXELS = 256  # in a job: with a hundred channels they fill half a second-level cache
 
 
-@njit(error_model="numpy")
+@helper
 def _power(d, beta, out):
     """d^−β. AlexNet's β = 3/4 needs two square roots only, where a power takes ten times as long."""
     one = d.dtype.type(1)

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, get_thread_id, njit, prange, types
+from numba import get_num_threads, get_thread_id, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain
 from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, copy
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.vectors import VECTOR_BYTES, WHOLE, Emitter
@@ -108,7 +108,7 @@ def memory(use: str, size: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
     return scratch(f"pool's {use}", (get_num_threads() * size,), dtype), size
 
 
-@njit(error_model="numpy", nogil=True)
+@helper
 def _look_up(x, x0, source, s0, y, y0, count):
     """y[y0 + k] = x[x0 + source[s0 + k]]"""
     x0, s0, y0 = np.uintp(x0), np.uintp(s0), np.uintp(y0)
@@ -116,7 +116,7 @@ def _look_up(x, x0, source, s0, y, y0, count):
         y[y0 + k] = x[x0 + np.uintp(source[s0 + k])]
 
 
-@njit(error_model="numpy", nogil=True)
+@helper
 def _band(x, x0, table, band, blank, y, y0):
     """Copy what the table says for this band, and blanks."""
     source, blanks, first = table
@@ -125,14 +125,14 @@ def _band(x, x0, table, band, blank, y, y0):
         y[np.uintp(y0) + np.uintp(blanks[np.uintp(k)])] = blank
 
 
-@njit(error_model="numpy", nogil=True)
+@helper
 def _divide(x, x0, divisor, d0, count):
     x0, d0 = np.uintp(x0), np.uintp(d0)
     for k in range(np.uintp(count)):
         x[x0 + k] /= divisor[d0 + k]
 
 
-@njit(error_model="numpy", nogil=True)
+@helper
 def _out(x, x0, columns, y, y0, rows, OW):
     """Copy rows of results to their place, without what is at their end."""
     if columns == OW:

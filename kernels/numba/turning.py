@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minicnn.kernels.geometry import Pair
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain
 from minicnn.kernels.numba.micro import transpose
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
 
 
-@njit(error_model="numpy", nogil=True)
+@helper
 def turn(x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, floor, x_spare, y_spare):
     """y[y0 + c · y_step + r] = max(x[x0 + r · x_step + c] + bias[bias0 + c], floor).
 

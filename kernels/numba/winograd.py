@@ -8,7 +8,7 @@ points: six products. In two dimensions 36 take the place of 144. In the matrice
 
 turns a tile of m+2 by m+2 pixels x and a filter w into m by m outputs y. Summed over input channels, the
 ⊙ of each point is a matrix product over (tiles × channels), which register tiles compute. Bᵀ, G and Aᵀ
-follow from the points alone (:func:`cook_toom`).
+follow from the points alone (cook_toom.py).
 
 The gradient to the input is a convolution with the filters turned by half a turn and their channels
 exchanged. In the gradient to the weights, it is the weights that are outputs (3×3), and a tile of gy
@@ -26,136 +26,19 @@ convolutional neural networks".
 from __future__ import annotations
 
 import functools
-from fractions import Fraction
-from typing import Any
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, prange, types
-from numba.extending import intrinsic
+from numba import get_num_threads, get_thread_id, prange
 
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain
+from minicnn.kernels.numba.cook_toom import sandwich, tag
 from minicnn.kernels.numba.gemm import DEPTH, packed
 from minicnn.kernels.numba.micro import tile, tile_for
 from minicnn.kernels.numba.scratch import LINE, scratch
 from minicnn.kernels.numba.turning import bias_of, channels_last, turn
-from minicnn.kernels.numba.vectors import VECTOR_BYTES, Emitter
+from minicnn.kernels.numba.vectors import VECTOR_BYTES
 from minicnn.kernels.registry import kernel
-
-POINTS = (0, 1, -1, 2, -2)
-Matrix = tuple[tuple[Fraction, ...], ...]
-
-
-def cook_toom(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
-    """Aᵀ (m, m+r−1), G (m+r−1, r) and Bᵀ (m+r−1, m+r−1) for m outputs of a filter of r taps.
-
-    The filter, as a polynomial, is evaluated at m + r − 2 points and at infinity (G); so are the outputs,
-    whose transposed problem this is (Aᵀ); Bᵀ interpolates, by Lagrange's polynomials.
-
-    >>> A, G, B = cook_toom(2, 3)
-    >>> [[int(number) for number in row] for row in A]
-    [[1, 1, 1, 0], [0, 1, -1, 1]]
-    """
-    points = [Fraction(p) for p in POINTS[: m + r - 2]]
-    n = len(points)
-    others = [[p for p in points if p != point] for point in points]
-    A = [[point**i for point in points] + [Fraction(i == m - 1)] for i in range(m)]
-    G = [
-        [point**i / _product([point - p for p in rest]) for i in range(r)]
-        for point, rest in zip(points, others, strict=True)
-    ]
-    G.append([Fraction(i == r - 1) for i in range(r)])
-    B = [_coefficients(rest) + [Fraction(0)] for rest in others] + [_coefficients(points)]
-    assert all(len(row) == n + 1 for row in B)
-    return tuple(map(tuple, A)), tuple(map(tuple, G)), tuple(map(tuple, B))
-
-
-def _product(numbers: list[Fraction]) -> Fraction:
-    return functools.reduce(lambda a, b: a * b, numbers, Fraction(1))
-
-
-def _coefficients(roots: list[Fraction]) -> list[Fraction]:
-    """Of the polynomial Π (x − root), from x⁰ on."""
-    found = [Fraction(1)]
-    for root in roots:
-        found = [a - root * b for a, b in zip([Fraction(0), *found], [*found, Fraction(0)], strict=True)]
-    return found
-
-
-# An intrinsic sees of its arguments only their types. A matrix is named to it by its number in this list, as
-# the length of a tuple.
-MATRICES: list[Matrix] = [matrix for m, r in ((2, 3), (4, 3), (3, 2), (3, 4)) for matrix in cook_toom(m, r)]
-
-
-@functools.cache
-def tag(m: int, r: int, which: str) -> tuple[bool, ...]:
-    """What tells :func:`sandwich` which matrix is meant: "A", "G" or "B" of F(m, r)."""
-    return (False,) * MATRICES.index(cook_toom(m, r)["AGB".index(which)])
-
-
-def _sandwich(typing_context, x, x0, x_row, x_column, y, y0, y_row, y_column, matrix):
-    """Y = M X Mᵀ for small matrices of vectors; x_row … say how far apart their entries lie."""
-    signature = types.void(x, x0, x_row, x_column, y, y0, y_row, y_column, matrix)
-
-    def emit(context, builder, signature, arguments):
-        e = Emitter(context, builder, signature, arguments, x.dtype)
-        M = MATRICES[len(matrix)]
-        source, target = e.pointer(0), e.pointer(4)
-
-        def entry(i, j):
-            return e.load(source, builder.add(e.index(i, arguments[2]), e.index(j, arguments[3])))
-
-        sizes = range(len(M)), range(len(M[0]))
-        half = [_times(e, M, [entry(i, j) for i in sizes[1]]) for j in sizes[1]]  # its columns
-        for i in sizes[0]:
-            for j, whole in enumerate(_times(e, M, [column[i] for column in half])):
-                e.store(whole, target, builder.add(e.index(i, arguments[6]), e.index(j, arguments[7])))
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-sandwich: Any = intrinsic(_sandwich)
-
-
-def _times(e: Emitter, M: Matrix, x: list) -> list:
-    """M x, for vectors x.
-
-    The points p and −p make pairs of columns (in Aᵀ), or of rows (in G and Bᵀ), that differ in signs alone.
-    Their sums and differences are formed once: 12 operations in place of 18 for the Bᵀ of F(4, 3).
-    """
-    M, x = [list(row) for row in M], list(x)
-    for j in range(len(x) - 1):
-        if all(abs(row[j]) == abs(row[j + 1]) for row in M):
-            x[j], x[j + 1] = e.builder.fadd(x[j], x[j + 1]), e.builder.fsub(x[j], x[j + 1])
-            for row in M:
-                row[j], row[j + 1] = (row[j], 0) if row[j] == row[j + 1] else (0, row[j])
-    y: list[Any] = []
-    while len(y) < len(M):
-        row, other = M[len(y)], M[min(len(y) + 1, len(M) - 1)]
-        if row != other and [abs(factor) for factor in row] == [abs(factor) for factor in other]:
-            common = _combine(e, [a if a == b else 0 for a, b in zip(row, other, strict=True)], x)
-            opposed = _combine(e, [a if a != b else 0 for a, b in zip(row, other, strict=True)], x)
-            y += [e.builder.fadd(common, opposed), e.builder.fsub(common, opposed)]
-        else:
-            y.append(_combine(e, row, x))
-    return y
-
-
-def _combine(e: Emitter, factors: list, vectors: list) -> Any:
-    """Σ factor · vector, beginning with a factor of 1 where there is one."""
-    terms = [(factor, vector) for factor, vector in zip(factors, vectors, strict=True) if factor]
-    terms.sort(key=lambda term: term[0] != 1)
-    total = None
-    for factor, vector in terms:
-        if total is None:
-            total = vector if factor == 1 else e.builder.fmul(vector, e.constant(factor))
-        elif abs(factor) == 1:
-            total = (e.builder.fadd if factor == 1 else e.builder.fsub)(total, vector)
-        else:
-            total = e.fma(vector, e.constant(factor), total)
-    return total
-
 
 CACHE_BYTES, MOST_BYTES = 384 << 10, 8 << 20  # of transformed tiles at a time, for each core; in all
 BLOCK = 48  # tiles whose products one job holds: 36 · 48 · 16 numbers, in the second-level cache
@@ -174,165 +57,121 @@ def _filters(w, n, U, G):
             sandwich(flat, at * 9 + o, 3 * width, width, out, at + o, n * step, step, G)
 
 
+@helper
+def _where(tile_number, TH, TW):
+    """The image, the row and the column of a tile."""
+    image, place = divmod(tile_number, TH * TW)
+    th, tw = divmod(place, TW)
+    return image, th, tw
+
+
+@helper
+def _spread(x, shape, where, m, n, block, channels, y, y0, y_step, next_block, M):
+    """y[point, …] = (M x Mᵀ)[point] for one tile of x (N, H, W, C), ``block`` channels after the other."""
+    _, H, W, C = shape
+    image, th, tw = where
+    lanes = VECTOR_BYTES // x.itemsize
+    x0 = ((image * H + th * m) * W + tw * m) * C
+    for first in range(0, channels, block):
+        for c in range(0, min(block, channels - first), lanes):
+            to = y0 + first // block * next_block + c
+            sandwich(x, x0 + first + c, W * C, C, y, to, n * y_step, y_step, M)
+
+
+@helper
+def _multiply(V, V_step, base, offset, U, U_step, u0, K, points, count, M, held, width, rows, vectors):
+    """M[point, tile, o] = Σ_c V[point, tile, c] U[point, c, o], for a block of tiles and one of channels."""
+    for point in range(points):
+        for k in range(0, K, DEPTH):
+            depth, u, v = min(DEPTH, K - k), point * U_step + u0 + k * width, point * V_step
+            for q in range(0, count, len(rows)):
+                to = (point * held + q) * width
+                tile(V, v, base, q, offset, k, depth, U, u, M, to, width, None, k == 0, rows, vectors)
+
+
+@helper
+def _put(out, width, t0, count, TH, TW, m, y, shape, first, bias, floor):
+    """Tiles of outputs, channels side by side, to their places in y, neighbours in a row together."""
+    _, OC, OH, OW = shape
+    q = 0
+    while q < count:
+        image, th, tw = _where(t0 + q, TH, TW)
+        run = min(TW - tw, count - q)
+        pixels, channels = min(run * m, OW - tw * m), min(width, OC - first)
+        for i in range(min(m, OH - th * m)):
+            x0 = (i * BLOCK + q) * m * width
+            y0 = ((image * OC + first) * OH + th * m + i) * OW + tw * m
+            turn(out, x0, width, pixels, y, y0, OH * OW, channels, bias, first, floor, True, False)
+        q += run
+
+
 @compiled
 def _convolve(x, U, C, bias, floor, m, V, chunk, products, outputs, y, offset, B, A, rows_tag, vectors_tag):
     """y = Aᵀ [U ⊙ (Bᵀ x B)] A, tile by tile; x: (N, m·TH + 2, m·TW + 2, channels)."""
     N, PH, PW, CP = x.shape
-    _, OC, OH, OW = y.shape
     n, width, held = m + 2, products.shape[3], products.shape[2]
-    blocks, V_step, U_step = -(-OC // width), V.shape[1], U.shape[1]
+    blocks = -(-y.shape[1] // width)
     TH, TW = (PH - 2) // m, (PW - 2) // m
-    rows, lanes = len(rows_tag), VECTOR_BYTES // x.itemsize
+    lanes = VECTOR_BYTES // x.itemsize
     flat_x, flat_V, flat_U, flat_y = x.reshape(-1), V.reshape(-1), U.reshape(-1), y.reshape(-1)
-    total = N * TH * TW
-    for t0 in range(0, total, chunk):
-        count = min(chunk, total - t0)
+    for t0 in range(0, N * TH * TW, chunk):
+        count = min(chunk, N * TH * TW - t0)
         for index in prange(count):
-            q = np.int64(index)
-            image, place = divmod(t0 + q, TH * TW)
-            th, tw = divmod(place, TW)
-            x0 = ((image * PH + th * m) * PW + tw * m) * CP
-            for c in range(0, CP, lanes):
-                sandwich(flat_x, x0 + c, PW * CP, CP, flat_V, q * CP + c, n * V_step, V_step, B)
+            t = np.int64(index)
+            where = _where(t0 + t, TH, TW)
+            _spread(flat_x, x.shape, where, m, n, CP, CP, flat_V, t * CP, V.shape[1], 0, B)
         jobs = (count + BLOCK - 1) // BLOCK
         for index in prange(blocks * jobs):
-            job, block = divmod(
-                np.int64(index), blocks
-            )  # as far as can be, on the core that made these tiles
-            q0 = job * BLOCK
-            here = min(BLOCK, count - q0)
-            thread = get_thread_id()
-            M, out = products[thread].reshape(-1), outputs[thread].reshape(-1)
-            base = np.empty(BLOCK + rows, np.int64)
-            for q in range(BLOCK + rows):
-                base[q] = (q0 + min(q, here - 1)) * CP
-            for point in range(n * n):
-                for k in range(0, C, DEPTH):
-                    depth = min(DEPTH, C - k)
-                    u0 = point * U_step + (block * C + k) * width
-                    for q in range(0, here, rows):
-                        tile(
-                            flat_V,
-                            point * V_step,
-                            base,
-                            q,
-                            offset,
-                            k,
-                            depth,
-                            flat_U,
-                            u0,
-                            M,
-                            (point * held + q) * width,
-                            width,
-                            None,
-                            k == 0,
-                            rows_tag,
-                            vectors_tag,
-                        )
+            # One job's blocks follow each other, so that they run on the core that made the tiles.
+            job, block = divmod(np.int64(index), blocks)
+            first, here = job * BLOCK, min(BLOCK, count - job * BLOCK)
+            M, out = products[get_thread_id()].reshape(-1), outputs[get_thread_id()].reshape(-1)
+            base = np.empty(held, np.int64)
+            for q in range(held):  # the last register tile's surplus rows repeat a row
+                base[q] = (first + min(q, here - 1)) * CP
+            u0 = block * C * width
+            _multiply(
+                flat_V, V.shape[1], base, offset, flat_U, U.shape[1], u0, C, n * n, here, M, held, width,
+                rows_tag, vectors_tag,
+            )  # fmt: skip
+            step = held * width
             for q in range(here):
-                for o in range(0, width, lanes):
-                    sandwich(
-                        M,
-                        q * width + o,
-                        n * held * width,
-                        held * width,
-                        out,
-                        q * m * width + o,
-                        BLOCK * m * width,
-                        width,
-                        A,
-                    )
-            first = block * width
-            channels = min(width, OC - first)
-            q = 0
-            while q < here:  # neighbouring tiles of one row at a time
-                image, place = divmod(t0 + q0 + q, TH * TW)
-                th, tw = divmod(place, TW)
-                run = min(TW - tw, here - q)
-                pixels = min(run * m, OW - tw * m)
-                for i in range(min(m, OH - th * m)):
-                    turn(
-                        out,
-                        (i * BLOCK + q) * m * width,
-                        width,
-                        pixels,
-                        flat_y,
-                        ((image * OC + first) * OH + th * m + i) * OW + tw * m,
-                        OH * OW,
-                        channels,
-                        bias,
-                        first,
-                        floor,
-                        True,
-                        False,
-                    )
-                q += run
+                for o in range(q * width, (q + 1) * width, lanes):
+                    to = o + q * (m - 1) * width
+                    sandwich(M, o, n * step, step, out, to, BLOCK * m * width, width, A)
+            _put(out, width, t0 + first, here, TH, TW, m, flat_y, y.shape, block * width, bias, floor)
 
 
 @compiled
 def _correlate(x, gy, m, V, Z, chunk, sums, held, width, offset, base, B, G, rows_tag, vectors_tag):
     """sums[point, block, c, o] = Σ_tiles (Bᵀ x B)[point, c] · (G gy Gᵀ)[point, o]."""
-    N, PH, PW, CP = x.shape
-    _, YH, YW, OCP = gy.shape
-    n = m + 2
-    points, blocks = n * n, OCP // width
-    V_step, Z_step, sums_step = V.shape[1], Z.shape[1], sums.shape[1]
+    N, YH, YW, OCP = gy.shape
+    CP, n, blocks = x.shape[3], m + 2, OCP // width
     TH, TW = YH // m, YW // m
-    rows, lanes = len(rows_tag), VECTOR_BYTES // x.itemsize
-    flat_x, flat_gy, flat_V, flat_Z, flat_sums = (
-        x.reshape(-1),
-        gy.reshape(-1),
-        V.reshape(-1),
-        Z.reshape(-1),
-        sums.reshape(-1),
-    )
-    total = N * TH * TW
-    for t0 in range(0, total, chunk):
-        count = min(chunk, total - t0)
+    flat_x, flat_gy, flat_V = x.reshape(-1), gy.reshape(-1), V.reshape(-1)
+    flat_Z, flat_sums = Z.reshape(-1), sums.reshape(-1)
+    V_step, Z_step, sums_step = V.shape[1], Z.shape[1], sums.shape[1]
+    for t0 in range(0, N * TH * TW, chunk):
+        count = min(chunk, N * TH * TW - t0)
         for index in prange(count):
-            q = np.int64(index)
-            image, place = divmod(t0 + q, TH * TW)
-            th, tw = divmod(place, TW)
-            x0 = ((image * PH + th * m) * PW + tw * m) * CP
-            for c in range(0, CP, lanes):
-                sandwich(flat_x, x0 + c, PW * CP, CP, flat_V, q * CP + c, n * V_step, V_step, B)
-            y0 = ((image * YH + th * m) * YW + tw * m) * OCP
-            for block in range(blocks):
-                for o in range(0, width, lanes):
-                    sandwich(
-                        flat_gy,
-                        y0 + block * width + o,
-                        YW * OCP,
-                        OCP,
-                        flat_Z,
-                        (block * chunk + q) * width + o,
-                        n * Z_step,
-                        Z_step,
-                        G,
-                    )
-        for index in prange(points * blocks):
+            t = np.int64(index)
+            where = _where(t0 + t, TH, TW)
+            _spread(flat_x, x.shape, where, m, n, CP, CP, flat_V, t * CP, V_step, 0, B)
+            next_block = chunk * width
+            _spread(flat_gy, gy.shape, where, m, n, width, OCP, flat_Z, t * width, Z_step, next_block, G)
+        for index in prange(n * n * blocks):
             point, block = divmod(np.int64(index), blocks)
+            v = point * V_step
             for k in range(0, count, DEPTH):
                 depth = min(DEPTH, count - k)
-                for q in range(0, held, rows):
+                z = point * Z_step + (block * chunk + k) * width
+                fresh = t0 + k == 0
+                for q in range(0, held, len(rows_tag)):
+                    to = point * sums_step + (block * held + q) * width
                     tile(
-                        flat_V,
-                        point * V_step,
-                        base,
-                        q,
-                        offset,
-                        k,
-                        depth,
-                        flat_Z,
-                        point * Z_step + (block * chunk + k) * width,
-                        flat_sums,
-                        point * sums_step + (block * held + q) * width,
-                        width,
-                        None,
-                        t0 + k == 0,
-                        rows_tag,
-                        vectors_tag,
-                    )
+                        flat_V, v, base, q, offset, k, depth, flat_Z, z, flat_sums, to, width, None, fresh,
+                        rows_tag, vectors_tag,
+                    )  # fmt: skip
 
 
 @compiled
@@ -340,43 +179,19 @@ def _weights(sums, n, held, width, outputs, gw, A):
     """gw = Aᵀ sums A."""
     OC, C = gw.shape[:2]
     flat, flat_gw, step = sums.reshape(-1), gw.reshape(-1), sums.shape[1]
-    blocks = -(-OC // width)
-    lanes = VECTOR_BYTES // gw.itemsize
-    chunks = (C + CHANNELS - 1) // CHANNELS
-    for index in prange(blocks * chunks):
-        block, c0 = divmod(np.int64(index), chunks)
-        c0 *= CHANNELS
-        here = min(CHANNELS, C - c0)
+    lanes, zero = VECTOR_BYTES // gw.itemsize, gw.dtype.type(0)
+    parts = (C + CHANNELS - 1) // CHANNELS
+    for index in prange(-(-OC // width) * parts):
+        block, part = divmod(np.int64(index), parts)
+        c0, first = part * CHANNELS, block * width
+        here, channels = min(CHANNELS, C - c0), min(width, OC - first)
         out = outputs[get_thread_id()].reshape(-1)
         for c in range(here):
             for o in range(0, width, lanes):
-                sandwich(
-                    flat,
-                    (block * held + c0 + c) * width + o,
-                    n * step,
-                    step,
-                    out,
-                    c * 9 * width + o,
-                    3 * width,
-                    width,
-                    A,
-                )
-        first = block * width
-        turn(
-            out,
-            0,
-            width,
-            here * 9,
-            flat_gw,
-            (first * C + c0) * 9,
-            C * 9,
-            min(width, OC - first),
-            None,
-            0,
-            gw.dtype.type(0),
-            True,
-            False,
-        )
+                at = (block * held + c0 + c) * width + o
+                sandwich(flat, at, n * step, step, out, c * 9 * width + o, 3 * width, width, A)
+        to = (first * C + c0) * 9
+        turn(out, 0, width, here * 9, flat_gw, to, C * 9, channels, None, 0, zero, True, False)
 
 
 def by_point(use: str, n: int, size: int, dtype: np.dtype) -> np.ndarray:
