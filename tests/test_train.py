@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite_stops_training(digits):
     def spoil(model):
         model[1].weight.data[0, 0] = np.inf
 
-    with pytest.raises(train.DivergedError, match=r"epoch 2: step 6, the loss is nan; .*learning rate"):
+    with pytest.raises(train.DivergedError, match=r"epoch 2: step 6, the loss is inf; .*learning rate"):
         trainer.fit(digits.train, epochs=3, callbacks=[Poison((1, 5), spoil)])
     assert len(trainer.history) == 1
 
