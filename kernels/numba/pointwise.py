@@ -16,7 +16,7 @@ from numba import get_num_threads, get_thread_id, prange
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba.compiling import compiled, plain
 from minicnn.kernels.numba.gemm import DEPTH
-from minicnn.kernels.numba.micro import TILES, move, tile
+from minicnn.kernels.numba.micro import PIXELS, move, tile
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.turning import turned
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
@@ -117,7 +117,7 @@ def _product(A, bias, x, blocks, sums, y, offset, rows_tag, vectors_tag):
 def product(A, bias, x):
     """y[n, o] = Σ_k A[o, k] · x[n, k, p] + bias[o], with A (O, K), x (N, K, P) and y (N, O, P)."""
     (N, K, P), O = x.shape, len(A)
-    shape, threads = TILES[0], get_num_threads()
+    shape, threads = PIXELS, get_num_threads()
     width = shape.width(x.dtype)
     y = np.empty((N, O, P), x.dtype)
     pixels = max(2, min(16, BLOCK_BYTES // (K * width * x.itemsize))) * width
