@@ -159,7 +159,8 @@ class TestRun:
 
     def test_only_several(self):
         rows = list(gradcases.run(only=["tanh", "nn.Linear"]))
-        assert [row.operation for row in rows] == ["tanh", "nn.Linear", "nn.Linear"]
+        assert list(dict.fromkeys(row.operation for row in rows)) == ["tanh", "nn.Linear"]
+        assert [row.case for row in rows][-2:] == ["with bias", "without bias"]
 
     def test_rows_tell_what_was_found(self):
         row = next(iter(gradcases.run(only="nn.Linear")))
@@ -255,7 +256,8 @@ class TestEachAlgorithmRuns:
 
     def test_no_kernel_at_all(self):
         entry = case("tanh", "not a convolution", F.tanh, normal(2), parts=("conv2d.forward",))
-        rows = [algorithm.check() for algorithm in entry.on_each_algorithm()]
+        checked = [algorithm.check() for algorithm in entry.on_each_algorithm()]
+        rows = [row for row in checked if row is not None]  # kernels for some geometries may say nothing
         assert len(rows) >= 4
         assert all("but what ran is nothing" in row.detail for row in rows)
 
@@ -276,7 +278,8 @@ def test_a_case_that_raises_is_a_row_that_failed(monkeypatch):
 
     monkeypatch.setattr(F.tanh.__globals__["Tanh"], "backward", broken)
     rows = list(gradcases.run(only=["tanh", "sigmoid"]))
-    assert [row.ok for row in rows] == [False, True, True]
+    assert {row.operation for row in rows if not row.ok} == {"tanh"}
+    assert {row.operation for row in rows if row.ok} == {"sigmoid"}
     assert rows[0].error == np.inf
     assert rows[0].detail == "RuntimeError: no gradient today"
 
