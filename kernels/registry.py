@@ -81,7 +81,7 @@ def run(operation: str, *args: Any) -> Any:
     for family in FAMILIES[backend]:
         if family not in _loaded:
             _load(family)
-    wanted = _algorithms.get(operation) or _of_the_whole(operation, backend)
+    wanted = _wanted(operation, backend)
     for family in FAMILIES[backend]:
         algorithms = _kernels.get((operation, family))
         if algorithms is None or (wanted != "auto" and wanted not in algorithms):
@@ -97,11 +97,14 @@ def run(operation: str, *args: Any) -> Any:
     raise ValueError(f"{operation}: there is no kernel for backend {backend!r} and algorithm {wanted!r}")
 
 
-def _of_the_whole(operation: str, backend: str) -> str:
-    """The algorithm set for the operation that this is a part of; "auto" if it has none for this part."""
+def _wanted(operation: str, backend: str) -> str:
+    """The algorithm set for this part, or for the whole operation if it has a kernel for this part."""
+    if operation in _algorithms:
+        return _algorithms[operation]
     wanted = _algorithms.get(operation.partition(".")[0], "auto")
-    has = any(wanted in _kernels.get((operation, family), ()) for family in FAMILIES[backend])
-    return wanted if has else "auto"
+    if wanted != "auto" and not any(wanted in _kernels.get((operation, f), ()) for f in FAMILIES[backend]):
+        return "auto"
+    return wanted
 
 
 def _auto(operation: str, family: str, args: tuple) -> str:

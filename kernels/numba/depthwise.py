@@ -22,6 +22,7 @@ from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba.compiling import compiled, helper, plain
 from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, copy, dot
 from minicnn.kernels.numba.scratch import scratch
+from minicnn.kernels.numba.turning import bias_of
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
 from minicnn.kernels.registry import kernel
 
@@ -141,7 +142,7 @@ def forward(x, w, b, g: Window):
     (N, C, H, W), OC = x.shape, len(w)
     numbers, taps, offsets, _, _ = layout(g, H, W)
     y = np.empty((N, OC, *numbers[:2]), x.dtype)
-    b = np.zeros(OC, x.dtype) if b is None else plain(b)
+    b = bias_of(b, OC, x.dtype)
     w = w.reshape(OC, -1)[:, taps].ravel()
     copies, totals, *steps = memory(numbers, x.dtype)
     shape = N, C, OC // C, numbers[0] * numbers[1]

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain
 from minicnn.kernels.numba.exponential import exp, power
 from minicnn.kernels.registry import kernel
 
@@ -135,14 +135,20 @@ def tanh_backward(gy, y):
     return entry_by_entry(_tanh_backward, gy, y)
 
 
+@helper
+def _logistic(x, zero, one):
+    """1 / (1 + e⁻ˣ), and for negative x the same as eˣ / (1 + eˣ); zero and one in the dtype of x."""
+    e = exp(-abs(x))
+    return (e if x < zero else one) / (one + e)
+
+
 @compiled
 def _sigmoid(x, y):
     zero, one = x.dtype.type(0), x.dtype.type(1)
     for index in prange((x.size + CHUNK - 1) // CHUNK):
         first = np.int64(index) * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
-            e = exp(-abs(x[i]))
-            y[i] = (e if x[i] < zero else one) / (one + e)
+            y[i] = _logistic(x[i], zero, one)
 
 
 @kernel("sigmoid.forward", "numba", "one_pass")
@@ -172,9 +178,7 @@ def _silu(x, y):
     for index in prange((x.size + CHUNK - 1) // CHUNK):
         first = np.int64(index) * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
-            number = x[i]
-            e = exp(-abs(number))
-            y[i] = number * ((e if number < zero else one) / (one + e))
+            y[i] = x[i] * _logistic(x[i], zero, one)
 
 
 @kernel("silu.forward", "numba", "one_pass")
@@ -189,10 +193,8 @@ def _silu_backward(gy, x, gx):
     for index in prange((x.size + CHUNK - 1) // CHUNK):
         first = np.int64(index) * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
-            number = x[i]
-            e = exp(-abs(number))
-            s = (e if number < zero else one) / (one + e)
-            gx[i] = gy[i] * (s + number * s * (one - s))
+            s = _logistic(x[i], zero, one)
+            gx[i] = gy[i] * (s + x[i] * s * (one - s))
 
 
 @kernel("silu.backward", "numba", "one_pass")

@@ -13,13 +13,42 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled
+from minicnn.kernels.numba.compiling import compiled, helper
 from minicnn.kernels.numba.micro import tile
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.turning import turn
 
 BLOCK = 96  # rows of Y in a job: a multiple of most tiles' rows
 DEPTH = 256  # rows of W at a time: 256 rows of 64 bytes are half of a 32 KiB cache
+
+
+@helper
+def multiply(x, x0, base, base0, count, offset, K, w, w0, y, y0, width, fresh, rows_tag, vectors_tag):
+    """y[y0 + q·width + o] = Σ_k x[x0 + base[base0 + q] + offset_k] w[w0 + k·width + o], for q below count.
+
+    Added to y unless fresh. base and y have room for the surplus rows of the last tile.
+    """
+    for k in range(0, K, DEPTH):
+        depth = min(DEPTH, K - k)
+        for q in range(0, count, len(rows_tag)):
+            tile(
+                x,
+                x0,
+                base,
+                base0 + q,
+                offset,
+                k,
+                depth,
+                w,
+                w0 + k * width,
+                y,
+                y0 + q * width,
+                width,
+                None,
+                fresh and k == 0,
+                rows_tag,
+                vectors_tag,
+            )
 
 
 @compiled
@@ -59,28 +88,8 @@ def sweep(x, w, bias, floor, offset, grid, x_steps, y, y_steps, channels, rows_t
         sums = np.empty((BLOCK + rows) * width, x.dtype)
         for block in range(blocks):
             first = block * width
-            for k in range(0, K, DEPTH):
-                depth = min(DEPTH, K - k)
-                w0 = ((g * blocks + block) * K + k) * width
-                for q in range(0, count, rows):
-                    tile(
-                        x,
-                        0,
-                        base,
-                        q,
-                        offset,
-                        k,
-                        depth,
-                        flat_w,
-                        w0,
-                        sums,
-                        q * width,
-                        width,
-                        None,
-                        k == 0,
-                        rows_tag,
-                        vectors_tag,
-                    )
+            w0 = (g * blocks + block) * K * width
+            multiply(x, 0, base, 0, count, offset, K, flat_w, w0, sums, 0, width, True, rows_tag, vectors_tag)
             here = min(width, channels - first)
             start = 0
             while start < count:  # one run of neighbouring results after the other, channel by channel
@@ -127,29 +136,10 @@ def correlate(x, image, group, base, offset, w, parts, rows_tag, vectors_tag):
         count = min(BLOCK, Q - q0)
         sums = np.zeros((BLOCK + rows) * width, x.dtype)
         for n in range(part * N // P, (part + 1) * N // P):
-            x0 = n * image + g * group
-            for k in range(0, K, DEPTH):
-                depth = min(DEPTH, K - k)
-                w0 = (((n * G + g) * blocks + block) * K + k) * width
-                for q in range(0, count, rows):
-                    tile(
-                        x,
-                        x0,
-                        base,
-                        q0 + q,
-                        offset,
-                        k,
-                        depth,
-                        flat_w,
-                        w0,
-                        sums,
-                        q * width,
-                        width,
-                        None,
-                        False,
-                        rows_tag,
-                        vectors_tag,
-                    )
+            x0, w0 = n * image + g * group, ((n * G + g) * blocks + block) * K * width
+            multiply(
+                x, x0, base, q0, count, offset, K, flat_w, w0, sums, 0, width, False, rows_tag, vectors_tag
+            )
         for q in range(count):
             for o in range(width):
                 parts[part, g, block, q0 + q, o] = sums[q * width + o]

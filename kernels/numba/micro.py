@@ -14,6 +14,7 @@ below, more arithmetic than memory can slow down.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +60,7 @@ TILES = _tiles()
 PIXELS = TILES[0]  # where vectors run over pixels: its width is a whole number of cache lines
 
 
+@functools.cache
 def tile_for(dtype: np.dtype, channels: int) -> Tile:
     """The tile that takes the least time for this number of channels and those that fill up its last one.
 

@@ -18,7 +18,7 @@ from minicnn.kernels.numba.compiling import compiled, plain
 from minicnn.kernels.numba.gemm import DEPTH
 from minicnn.kernels.numba.micro import PIXELS, move, tile
 from minicnn.kernels.numba.scratch import scratch
-from minicnn.kernels.numba.turning import turned
+from minicnn.kernels.numba.turning import bias_of, turned
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
 from minicnn.kernels.registry import kernel
 
@@ -137,7 +137,7 @@ def forward(x, w, b, g: Window):
     """(N, C, H, W), (OC, C, 1, 1), (OC,) or None -> (N, OC, H, W)."""
     N, C, H, W = x.shape
     OC = w.shape[0]
-    b = np.zeros(OC, x.dtype) if b is None else plain(b)
+    b = bias_of(b, OC, x.dtype)
     return product(plain(w).reshape(OC, C), b, plain(x).reshape(N, C, H * W)).reshape(N, OC, H, W)
 
 
@@ -147,6 +147,5 @@ def grad_input(gy, w, x_shape, g: Window):
     N, C = x_shape[:2]
     OC = w.shape[0]
     transposed = turned(plain(w).reshape(OC, C))
-    return product(
-        transposed, np.zeros(C, gy.dtype), plain(gy).reshape(N, OC, gy.shape[2] * gy.shape[3])
-    ).reshape(x_shape)
+    gy = plain(gy).reshape(N, OC, gy.shape[2] * gy.shape[3])
+    return product(transposed, bias_of(None, C, gy.dtype), gy).reshape(x_shape)

@@ -10,6 +10,7 @@ from numba import prange
 
 from minicnn.kernels.geometry import Pair
 from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.rows import clear, copy
 
 LINE = 64  # bytes in a line of the cache; a vector that lies across two costs two loads
 
@@ -29,25 +30,17 @@ def scratch(use: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 @compiled
-def _pad(x, top, left, out):
-    planes, H, W = x.shape
-    _, PH, PW = out.shape
-    zero = x.dtype.type(0)
-    for index in prange(planes):
-        plane, padded = x[index], out[index]
-        for h in range(PH):
-            row = padded[h]
-            if h < top or h >= top + H:
-                for v in range(PW):
-                    row[v] = zero
+def _pad(x, sizes, out):
+    H, W, PH, PW, top, left = sizes
+    for index in prange(out.size // (PH * PW)):
+        for ph in range(PH):
+            h, to = ph - top, (np.int64(index) * PH + ph) * PW
+            if h < 0 or h >= H:
+                clear(out, to, PW)
                 continue
-            for v in range(left):
-                row[v] = zero
-            pixels = plane[h - top]
-            for v in range(W):
-                row[left + v] = pixels[v]
-            for v in range(left + W, PW):
-                row[v] = zero
+            clear(out, to, left)
+            copy(x, (np.int64(index) * H + h) * W, out, to + left, W)
+            clear(out, to + left + W, PW - left - W)
 
 
 def padded(x: np.ndarray, padding: tuple[Pair, Pair]) -> np.ndarray:
@@ -58,5 +51,5 @@ def padded(x: np.ndarray, padding: tuple[Pair, Pair]) -> np.ndarray:
         return x
     N, C, H, W = x.shape
     out = scratch("padded", (N, C, H + top + bottom, W + left + right), x.dtype)
-    _pad(x.reshape(-1, H, W), top, left, out.reshape(-1, *out.shape[2:]))
+    _pad(x.reshape(-1), (H, W, *out.shape[2:], top, left), out.reshape(-1))
     return out

@@ -33,8 +33,8 @@ from numba import get_num_threads, get_thread_id, prange
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba.compiling import compiled, helper, plain
 from minicnn.kernels.numba.cook_toom import sandwich, tag
-from minicnn.kernels.numba.gemm import DEPTH, packed
-from minicnn.kernels.numba.micro import tile, tile_for
+from minicnn.kernels.numba.gemm import multiply, packed
+from minicnn.kernels.numba.micro import tile_for
 from minicnn.kernels.numba.scratch import LINE, scratch
 from minicnn.kernels.numba.turning import bias_of, channels_last, turn
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
@@ -79,17 +79,6 @@ def _spread(x, shape, where, m, n, block, channels, y, y0, y_step, next_block, M
 
 
 @helper
-def _multiply(V, V_step, base, offset, U, U_step, u0, K, points, count, M, held, width, rows, vectors):
-    """M[point, tile, o] = Σ_c V[point, tile, c] U[point, c, o], for a block of tiles and one of channels."""
-    for point in range(points):
-        for k in range(0, K, DEPTH):
-            depth, u, v = min(DEPTH, K - k), point * U_step + u0 + k * width, point * V_step
-            for q in range(0, count, len(rows)):
-                to = (point * held + q) * width
-                tile(V, v, base, q, offset, k, depth, U, u, M, to, width, None, k == 0, rows, vectors)
-
-
-@helper
 def _put(out, width, t0, count, TH, TW, m, y, shape, first, bias, floor):
     """Tiles of outputs, channels side by side, to their places in y, neighbours in a row together."""
     _, OC, OH, OW = shape
@@ -129,12 +118,13 @@ def _convolve(x, U, C, bias, floor, m, V, chunk, products, outputs, y, offset, B
             base = np.empty(held, np.int64)
             for q in range(held):  # the last register tile's surplus rows repeat a row
                 base[q] = (first + min(q, here - 1)) * CP
-            u0 = block * C * width
-            _multiply(
-                flat_V, V.shape[1], base, offset, flat_U, U.shape[1], u0, C, n * n, here, M, held, width,
-                rows_tag, vectors_tag,
-            )  # fmt: skip
             step = held * width
+            for point in range(n * n):
+                v, u = point * V.shape[1], point * U.shape[1] + block * C * width
+                multiply(
+                    flat_V, v, base, 0, here, offset, C, flat_U, u, M, point * step, width, True, rows_tag,
+                    vectors_tag,
+                )  # fmt: skip
             for q in range(here):
                 for o in range(q * width, (q + 1) * width, lanes):
                     to = o + q * (m - 1) * width
@@ -161,17 +151,12 @@ def _correlate(x, gy, m, V, Z, chunk, sums, held, width, offset, base, B, G, row
             _spread(flat_gy, gy.shape, where, m, n, width, OCP, flat_Z, t * width, Z_step, next_block, G)
         for index in prange(n * n * blocks):
             point, block = divmod(np.int64(index), blocks)
-            v = point * V_step
-            for k in range(0, count, DEPTH):
-                depth = min(DEPTH, count - k)
-                z = point * Z_step + (block * chunk + k) * width
-                fresh = t0 + k == 0
-                for q in range(0, held, len(rows_tag)):
-                    to = point * sums_step + (block * held + q) * width
-                    tile(
-                        flat_V, v, base, q, offset, k, depth, flat_Z, z, flat_sums, to, width, None, fresh,
-                        rows_tag, vectors_tag,
-                    )  # fmt: skip
+            v, z = point * V_step, point * Z_step + block * chunk * width
+            to = point * sums_step + block * held * width
+            multiply(
+                flat_V, v, base, 0, held, offset, count, flat_Z, z, flat_sums, to, width, t0 == 0, rows_tag,
+                vectors_tag,
+            )  # fmt: skip
 
 
 @compiled
