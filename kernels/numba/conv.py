@@ -22,7 +22,7 @@ from minicnn.kernels.numba.compiling import plain
 from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep
 from minicnn.kernels.numba.micro import tile_for
 from minicnn.kernels.numba.scratch import padded
-from minicnn.kernels.numba.turning import bias_of
+from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of
 from minicnn.kernels.registry import chooser, kernel
 
 # A gradient to few weights is split by images into so many jobs, whose sums are then added. A fixed number,
@@ -48,8 +48,9 @@ def forward_offsets(C: int, H: int, W: int, g: Window) -> np.ndarray:
 
 
 @kernel("conv2d.forward", "numba", "direct")
-def forward(x, w, b, g: Window):
-    """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW)."""
+@kernel("conv2d.forward_clipped", "numba", "direct")
+def forward(x, w, b, g: Window, bounds=FREE):
+    """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW), clipped to the bounds."""
     OH, OW = g.output_size(*x.shape[2:])
     x = padded(x, g.padding)
     N, C, H, W = x.shape
@@ -61,7 +62,7 @@ def forward(x, w, b, g: Window):
         x.reshape(-1),
         packed(w, G, OC // G, C // G * T, (w.size // G, C // G * T), tile.width(x.dtype)),
         bias_of(b, OC, x.dtype),
-        x.dtype.type(-np.inf),
+        bounds_of(bounds, x.dtype),
         forward_offsets(C // G, H, W, g),
         (N, G, OH, OW),
         (C * H * W, C // G * H * W, g.stride[0] * W, g.stride[1]),
@@ -96,7 +97,7 @@ def grad_input(gy, w, x_shape, g: Window):
             gy.reshape(-1),
             packed(w, G, C // G, taps, (w.size // G, T, C // G * T), tile.width(gy.dtype), OC // G),
             bias_of(None, C, gy.dtype),
-            gy.dtype.type(-np.inf),
+            bounds_of(FREE, gy.dtype),
             offset,
             (N, G, *phase.size),
             (OC * YH * YW, OC // G * YH * YW, YW, 1),
@@ -179,7 +180,8 @@ def _phases_along(size: int, out: int, g: Window, axis: int):
 
 
 @chooser("conv2d.forward", "numba")
-def for_forward(x, w, b, g: Window):
+@chooser("conv2d.forward_clipped", "numba")
+def for_forward(x, w, b, g: Window, bounds=FREE):
     """What "auto" means for y."""
     return choose(w.shape, g, g.output_size(*x.shape[2:]))
 
@@ -210,7 +212,7 @@ def choose(w_shape, g: Window, size):
         return ["depthwise", "direct"]
     if g == Window((1, 1)):
         return ["pointwise", "direct"]
-    if not winograd.suits(g) or min(w_shape[:2]) < FEW_CHANNELS:
+    if not winograd.is_for(g) or min(w_shape[:2]) < FEW_CHANNELS:
         return ["direct"]
     tiles = {m: -(-size[0] // m) * -(-size[1] // m) for m in (2, 4)}
     products = {"direct": 9 * size[0] * size[1], "winograd2": 16 * tiles[2], "winograd": 36 * tiles[4]}

@@ -20,9 +20,9 @@ from numba import get_num_threads, get_thread_id, prange
 
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba.compiling import compiled, helper, plain
-from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, copy, dot
+from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, clip, copy, dot
 from minicnn.kernels.numba.scratch import scratch
-from minicnn.kernels.numba.turning import bias_of
+from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
 from minicnn.kernels.registry import kernel
 
@@ -118,7 +118,7 @@ def _to_image(planes, p0, numbers, x, x0, H, W):
 
 
 @compiled
-def _forward(x, H, W, w, b, y, numbers, offsets, copies, totals, steps):
+def _forward(x, H, W, w, b, bounds, y, numbers, offsets, copies, totals, steps):
     N, C, M = y.shape[0], y.shape[1], y.shape[2]
     OH, OW, _, columns = numbers[:4]
     T = offsets.size
@@ -132,13 +132,15 @@ def _forward(x, H, W, w, b, y, numbers, offsets, copies, totals, steps):
             for q in range(OH * columns):
                 totals[t0 + q] = b[oc]
             add_taps(copies, c0, offsets, 0, T, w, oc * T, totals, t0, OH * columns)
+            clip(totals, t0, OH * columns, bounds)
             for oh in range(OH):
                 copy(totals, t0 + oh * columns, flat, ((job * M + m) * OH + oh) * OW, OW)
 
 
 @kernel("conv2d.forward", "numba", "depthwise", suits=one_channel)
-def forward(x, w, b, g: Window):
-    """(N, C, H, W), (C·m, 1, KH, KW), (C·m,) or None -> (N, C·m, OH, OW)."""
+@kernel("conv2d.forward_clipped", "numba", "depthwise", suits=one_channel)
+def forward(x, w, b, g: Window, bounds=FREE):
+    """(N, C, H, W), (C·m, 1, KH, KW), (C·m,) or None -> (N, C·m, OH, OW), clipped to the bounds."""
     (N, C, H, W), OC = x.shape, len(w)
     numbers, taps, offsets, _, _ = layout(g, H, W)
     y = np.empty((N, OC, *numbers[:2]), x.dtype)
@@ -146,7 +148,20 @@ def forward(x, w, b, g: Window):
     w = w.reshape(OC, -1)[:, taps].ravel()
     copies, totals, *steps = memory(numbers, x.dtype)
     shape = N, C, OC // C, numbers[0] * numbers[1]
-    _forward(plain(x).ravel(), H, W, w, b, y.reshape(shape), numbers, offsets, copies, totals, tuple(steps))
+    _forward(
+        plain(x).ravel(),
+        H,
+        W,
+        w,
+        b,
+        bounds_of(bounds, x.dtype),
+        y.reshape(shape),
+        numbers,
+        offsets,
+        copies,
+        totals,
+        tuple(steps),
+    )
     return y
 
 

@@ -52,8 +52,8 @@ def multiply(x, x0, base, base0, count, offset, K, w, w0, y, y0, width, fresh, r
 
 
 @compiled
-def sweep(x, w, bias, floor, offset, grid, x_steps, y, y_steps, channels, rows_tag, vectors_tag):
-    """y[where q's result belongs + o · y_steps[4]] = max(bias[o] + Σ_k x[base_q + offset_k] w[k, o], floor).
+def sweep(x, w, bias, bounds, offset, grid, x_steps, y, y_steps, channels, rows_tag, vectors_tag):
+    """y[where q's result belongs + o · y_steps[4]] = clip(bias[o] + Σ_k x[base_q + offset_k] w[k, o]).
 
     x, y: flat. w: (groups, blocks of channels, K, width). grid: images, groups, rows and columns of
     pixels; x_steps and y_steps: how far to go in x and y for one of each; then, for y, for one channel,
@@ -108,7 +108,7 @@ def sweep(x, w, bias, floor, offset, grid, x_steps, y, y_steps, channels, rows_t
                     here,
                     bias,
                     o,
-                    floor,
+                    bounds,
                     True,
                     False,
                 )
@@ -166,16 +166,16 @@ def _pack(source, matrix_step, channel_step, outer_step, offsets, channels, out)
 @compiled
 def _pack_rows(source, matrix_step, channel_step, channels, out):
     matrices, blocks, K, width = out.shape
-    flat, zero = out.reshape(-1), out.dtype.type(0)
+    flat = out.reshape(-1)
     for index in prange(matrices * blocks):
         m, block = divmod(np.int64(index), blocks)
         here = min(width, channels - block * width)
         first = m * matrix_step + block * width * channel_step
         to = np.int64(index) * K * width
-        turn(source, first, channel_step, here, flat, to, width, K, None, 0, zero, False, True)
+        turn(source, first, channel_step, here, flat, to, width, K, None, 0, None, False, True)
         for o in range(here, width):
             for k in range(K):
-                out[m, block, k, o] = zero
+                out[m, block, k, o] = 0
 
 
 def packed(source, matrices, channels, places, steps, width, outer=1):

@@ -160,8 +160,8 @@ def _move(typing_context, x, x0, y, y0):
 move: Any = intrinsic(_move)
 
 
-def _transpose(typing_context, x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, floor):
-    """y[y0 + c · y_step + r] = max(x[x0 + r · x_step + c] + bias[bias0 + c], floor), for a square of numbers.
+def _transpose(typing_context, x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, bounds):
+    """y[y0 + c · y_step + r] = clip(x[x0 + r · x_step + c] + bias[bias0 + c]), for a square of numbers.
 
     Where bias is None, they are only moved. The square is turned between channels side by side, as tiles
     want them, and pixels side by side, as images are. It has as many rows as a vector has lanes: a loop
@@ -170,7 +170,7 @@ def _transpose(typing_context, x, x0, x_step, rows, y, y0, y_step, columns, bias
     Of fewer rows than L, the last is read again; of fewer columns, the surplus ones are written where the
     last will then be. Whole vectors are read and written all the same.
     """
-    signature = types.void(x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, floor)
+    signature = types.void(x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, bounds)
 
     def emit(context, builder, signature, arguments):
         e = Emitter(context, builder, signature, arguments, x.dtype)
@@ -182,9 +182,9 @@ def _transpose(typing_context, x, x0, x_step, rows, y, y0, y_step, columns, bias
 
         square = [e.load(source, e.index(at_most(r, arguments[3]), arguments[2])) for r in range(e.lanes)]
         if not isinstance(bias, types.NoneType):
-            shift, lowest = e.load(e.pointer(8), 0), e.spread(arguments[10])
-            square = [builder.fadd(row, shift) for row in square]
-            square = [builder.select(builder.fcmp_ordered("<", row, lowest), lowest, row) for row in square]
+            shift = e.load(e.pointer(8), 0)
+            low, high = (e.spread(builder.extract_value(arguments[10], i)) for i in (0, 1))
+            square = [e.clip(builder.fadd(row, shift), low, high) for row in square]
         for c, column in reversed(list(enumerate(_exchange(e, square)))):
             e.store(column, target, e.index(at_most(c, arguments[7]), arguments[6]))
         return context.get_dummy_value()

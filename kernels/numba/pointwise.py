@@ -17,8 +17,9 @@ from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba.compiling import compiled, plain
 from minicnn.kernels.numba.gemm import DEPTH
 from minicnn.kernels.numba.micro import PIXELS, move, tile
+from minicnn.kernels.numba.rows import clip
 from minicnn.kernels.numba.scratch import scratch
-from minicnn.kernels.numba.turning import bias_of, turned
+from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of, turned
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
 from minicnn.kernels.registry import kernel
 
@@ -26,13 +27,14 @@ BLOCK_BYTES = 128 << 10  # of pixels copied together: they stay in the second-le
 
 
 @compiled
-def _product(A, bias, x, blocks, sums, y, offset, rows_tag, vectors_tag):
+def _product(A, bias, bounds, x, blocks, sums, y, offset, rows_tag, vectors_tag):
     N, K, P = x.shape
     _, O, _ = y.shape
     rows, width = len(rows_tag), sums.shape[2]
     lanes = VECTOR_BYTES // x.itemsize
     parts = blocks.shape[1] // width
     total = N * P
+    bounded = bounds[0] > -np.inf or bounds[1] < np.inf
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
     for index in prange((total + parts * width - 1) // (parts * width)):
         q0 = np.int64(index) * parts * width
@@ -85,6 +87,9 @@ def _product(A, bias, x, blocks, sums, y, offset, rows_tag, vectors_tag):
                             rows_tag,
                             vectors_tag,
                         )
+                        if bounded and k + DEPTH >= K:
+                            for r in range(rows):
+                                clip(flat_y, (n * O + o + r) * P + p, width, bounds)
         for part in range(used):
             for o in range(complete if whole[part] else 0, O, rows):
                 for r in range(rows):
@@ -108,14 +113,15 @@ def _product(A, bias, x, blocks, sums, y, offset, rows_tag, vectors_tag):
                     rows_tag,
                     vectors_tag,
                 )
+                clip(flat_out, 0, rows * width, bounds)
                 for i in range(min(width, total - q0 - part * width)):
                     n, p = divmod(q0 + part * width + i, P)
                     for r in range(min(rows, O - o)):
                         y[n, o + r, p] = out[r, i]
 
 
-def product(A, bias, x):
-    """y[n, o] = Σ_k A[o, k] · x[n, k, p] + bias[o], with A (O, K), x (N, K, P) and y (N, O, P)."""
+def product(A, bias, x, bounds=FREE):
+    """y[n, o, p] = clip(Σ_k A[o, k] · x[n, k, p] + bias[o]), with A (O, K), x (N, K, P), y (N, O, P)."""
     (N, K, P), O = x.shape, len(A)
     shape, threads = PIXELS, get_num_threads()
     width = shape.width(x.dtype)
@@ -123,22 +129,23 @@ def product(A, bias, x):
     pixels = max(2, min(16, BLOCK_BYTES // (K * width * x.itemsize))) * width
     blocks = scratch("pointwise pixels", (threads, pixels, K), x.dtype)
     sums = scratch("pointwise sums", (threads, shape.rows, width), x.dtype)
-    _product(A.reshape(-1), bias, x, blocks, sums, y, np.arange(K), *shape.tags)
+    _product(A.reshape(-1), bias, bounds_of(bounds, x.dtype), x, blocks, sums, y, np.arange(K), *shape.tags)
     return y
 
 
-def suits(*arguments):
-    """Whether this is for the arguments of a kernel, of which the last says how windows move."""
-    return arguments[-1] == Window((1, 1))
+def suits(_, __, ___, g: Window, *____):
+    """Whether this is for the arguments of a kernel, of which the fourth says how windows move."""
+    return g == Window((1, 1))
 
 
 @kernel("conv2d.forward", "numba", "pointwise", suits)
-def forward(x, w, b, g: Window):
-    """(N, C, H, W), (OC, C, 1, 1), (OC,) or None -> (N, OC, H, W)."""
+@kernel("conv2d.forward_clipped", "numba", "pointwise", suits)
+def forward(x, w, b, g: Window, bounds=FREE):
+    """(N, C, H, W), (OC, C, 1, 1), (OC,) or None -> (N, OC, H, W), clipped to the bounds."""
     N, C, H, W = x.shape
     OC = w.shape[0]
     b = bias_of(b, OC, x.dtype)
-    return product(plain(w).reshape(OC, C), b, plain(x).reshape(N, C, H * W)).reshape(N, OC, H, W)
+    return product(plain(w).reshape(OC, C), b, plain(x).reshape(N, C, H * W), bounds).reshape(N, OC, H, W)
 
 
 @kernel("conv2d.grad_input", "numba", "pointwise", suits)

@@ -1,4 +1,4 @@
-"""Long rows of neighbouring numbers: copied, cleared, summed over taps, multiplied.
+"""Long rows of neighbouring numbers: copied, cleared, clipped, summed over taps, multiplied.
 
 Intrinsics on flat arrays, each followed by the place where it begins. Views of arrays would say the same
 more simply, but Numba counts references to the memory behind each, in a place that all threads share: on
@@ -38,6 +38,24 @@ def _clear(typing_context, y, y0, count):
     def emit(context, builder, signature, arguments):
         e = Emitter(context, builder, signature, arguments, y.dtype)
         cgutils.memset(builder, e.pointer(0), e.index(arguments[2], e.bits // 8), 0)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _clip(typing_context, y, y0, count, bounds):
+    """y[y0 + q] = min(max(y[y0 + q], low), high) for q below count, with bounds = (low, high); a NaN stays.
+
+    In whole vectors: what lies behind y is clipped, too.
+    """
+    signature = types.void(y, y0, count, bounds)
+
+    def emit(context, builder, signature, arguments):
+        e = Emitter(context, builder, signature, arguments, y.dtype)
+        target = e.pointer(0)
+        low, high = (e.spread(builder.extract_value(arguments[3], i)) for i in (0, 1))
+        with cgutils.for_range_slice(builder, WHOLE(0), arguments[2], WHOLE(e.lanes)) as (q, _):
+            e.store(e.clip(e.load(target, q), low, high), target, q)
         return context.get_dummy_value()
 
     return signature, emit
@@ -101,5 +119,6 @@ def _dot(typing_context, x, x0, y, y0, count):
 
 copy: Any = intrinsic(_copy)
 clear: Any = intrinsic(_clear)
+clip: Any = intrinsic(_clip)
 add_taps: Any = intrinsic(_add_taps)
 dot: Any = intrinsic(_dot)

@@ -13,11 +13,12 @@ from minicnn.kernels.numba.vectors import VECTOR_BYTES
 
 
 @helper
-def turn(x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, floor, x_spare, y_spare):
-    """y[y0 + c · y_step + r] = max(x[x0 + r · x_step + c] + bias[bias0 + c], floor).
+def turn(x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, bounds, x_spare, y_spare):
+    """y[y0 + c · y_step + r] = clip(x[x0 + r · x_step + c] + bias[bias0 + c]).
 
-    Where bias is None, the numbers are only moved. ``x_spare`` says that whole vectors may be read from
-    each row of x, and from bias, although there are fewer columns; ``y_spare``, that they may be written.
+    Clipped to bounds = (low, high). Where bias is None, the numbers are only moved. ``x_spare`` says that
+    whole vectors may be read from each row of x, and from bias, although there are fewer columns;
+    ``y_spare``, that they may be written.
     """
     side = VECTOR_BYTES // x.itemsize
     if (rows < side and not y_spare) or (columns < side and not x_spare):
@@ -26,7 +27,8 @@ def turn(x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, floor, x_spar
                 value = x[x0 + r * x_step + c]
                 if bias is not None:
                     value += bias[bias0 + c]
-                    value = floor if value < floor else value
+                    value = bounds[0] if value < bounds[0] else value
+                    value = bounds[1] if value > bounds[1] else value
                 y[y0 + c * y_step + r] = value
         return
     for r in range(0, rows, side):
@@ -44,8 +46,16 @@ def turn(x, x0, x_step, rows, y, y0, y_step, columns, bias, bias0, floor, x_spar
                 columns,
                 bias,
                 bias0 + c,
-                floor,
+                bounds,
             )
+
+
+FREE = (-np.inf, np.inf)  # bounds that bound nothing
+
+
+def bounds_of(bounds: tuple[float, float], dtype: np.dtype) -> tuple:
+    """The bounds that an activation sets to results, in their dtype."""
+    return dtype.type(bounds[0]), dtype.type(bounds[1])
 
 
 def bias_of(b: np.ndarray | None, channels: int, dtype: np.dtype) -> np.ndarray:
@@ -60,21 +70,20 @@ def bias_of(b: np.ndarray | None, channels: int, dtype: np.dtype) -> np.ndarray:
 def _channels_last(x, top, left, out):
     N, C, H, W = x.shape
     _, PH, PW, CP = out.shape
-    zero = x.dtype.type(0)
     source, target = x.reshape(-1), out.reshape(-1)
     for index in prange(N * PH):
         n, ph = divmod(np.int64(index), PH)
         row = out[n, ph]
         h = ph - top
         if h < 0 or h >= H:
-            row[:] = zero
+            row[:] = 0
             continue
         to = ((n * PH + ph) * PW + left) * CP
-        turn(source, (n * C * H + h) * W, H * W, C, target, to, CP, W, None, 0, zero, False, True)
-        row[:left] = zero
-        row[left + W :] = zero
+        turn(source, (n * C * H + h) * W, H * W, C, target, to, CP, W, None, 0, None, False, True)
+        row[:left] = 0
+        row[left + W :] = 0
         if CP > C:
-            row[left : left + W, C:] = zero
+            row[left : left + W, C:] = 0
 
 
 def channels_last(use: str, x: np.ndarray, first: Pair, size: Pair, channels: int) -> np.ndarray:
@@ -90,8 +99,8 @@ def _turned(x, y):
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
     for index in prange((rows + 31) // 32):
         r = np.int64(index) * 32
-        here, zero = min(32, rows - r), x.dtype.type(0)
-        turn(flat_x, r * columns, columns, here, flat_y, r, rows, columns, None, 0, zero, False, False)
+        here = min(32, rows - r)
+        turn(flat_x, r * columns, columns, here, flat_y, r, rows, columns, None, 0, None, False, False)
 
 
 def turned(x: np.ndarray) -> np.ndarray:

@@ -92,6 +92,11 @@ class Emitter:
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), lanes)
         return self.builder.shuffle_vector(a, b, mask)
 
+    def clip(self, a: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
+        """min(max(a, low), high), where a NaN passes."""
+        a = self.builder.select(self.builder.fcmp_ordered("<", a, low), low, a)
+        return self.builder.select(self.builder.fcmp_ordered(">", a, high), high, a)
+
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a · b + c, rounded once; declared by hand, as llvmlite's helper knows single numbers only."""
         name = f"llvm.fma.v{self.lanes}f{self.bits}"

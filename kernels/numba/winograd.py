@@ -36,7 +36,7 @@ from minicnn.kernels.numba.cook_toom import sandwich, tag
 from minicnn.kernels.numba.gemm import multiply, packed
 from minicnn.kernels.numba.micro import tile_for
 from minicnn.kernels.numba.scratch import LINE, scratch
-from minicnn.kernels.numba.turning import bias_of, channels_last, turn
+from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of, channels_last, turn
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
 from minicnn.kernels.registry import kernel
 
@@ -79,7 +79,7 @@ def _spread(x, shape, where, m, n, block, channels, y, y0, y_step, next_block, M
 
 
 @helper
-def _put(out, width, t0, count, TH, TW, m, y, shape, first, bias, floor):
+def _put(out, width, t0, count, TH, TW, m, y, shape, first, bias, bounds):
     """Tiles of outputs, channels side by side, to their places in y, neighbours in a row together."""
     _, OC, OH, OW = shape
     q = 0
@@ -90,12 +90,12 @@ def _put(out, width, t0, count, TH, TW, m, y, shape, first, bias, floor):
         for i in range(min(m, OH - th * m)):
             x0 = (i * BLOCK + q) * m * width
             y0 = ((image * OC + first) * OH + th * m + i) * OW + tw * m
-            turn(out, x0, width, pixels, y, y0, OH * OW, channels, bias, first, floor, True, False)
+            turn(out, x0, width, pixels, y, y0, OH * OW, channels, bias, first, bounds, True, False)
         q += run
 
 
 @compiled
-def _convolve(x, U, C, bias, floor, m, V, chunk, products, outputs, y, offset, B, A, rows_tag, vectors_tag):
+def _convolve(x, U, C, bias, bounds, m, V, chunk, products, outputs, y, offset, B, A, rows_tag, vectors_tag):
     """y = Aᵀ [U ⊙ (Bᵀ x B)] A, tile by tile; x: (N, m·TH + 2, m·TW + 2, channels)."""
     N, PH, PW, CP = x.shape
     n, width, held = m + 2, products.shape[3], products.shape[2]
@@ -129,7 +129,7 @@ def _convolve(x, U, C, bias, floor, m, V, chunk, products, outputs, y, offset, B
                 for o in range(q * width, (q + 1) * width, lanes):
                     to = o + q * (m - 1) * width
                     sandwich(M, o, n * step, step, out, to, BLOCK * m * width, width, A)
-            _put(out, width, t0 + first, here, TH, TW, m, flat_y, y.shape, block * width, bias, floor)
+            _put(out, width, t0 + first, here, TH, TW, m, flat_y, y.shape, block * width, bias, bounds)
 
 
 @compiled
@@ -164,7 +164,7 @@ def _weights(sums, n, held, width, outputs, gw, A):
     """gw = Aᵀ sums A."""
     OC, C = gw.shape[:2]
     flat, flat_gw, step = sums.reshape(-1), gw.reshape(-1), sums.shape[1]
-    lanes, zero = VECTOR_BYTES // gw.itemsize, gw.dtype.type(0)
+    lanes = VECTOR_BYTES // gw.itemsize
     parts = (C + CHANNELS - 1) // CHANNELS
     for index in prange(-(-OC // width) * parts):
         block, part = divmod(np.int64(index), parts)
@@ -176,7 +176,7 @@ def _weights(sums, n, held, width, outputs, gw, A):
                 at = (block * held + c0 + c) * width + o
                 sandwich(flat, at, n * step, step, out, c * 9 * width + o, 3 * width, width, A)
         to = (first * C + c0) * 9
-        turn(out, 0, width, here * 9, flat_gw, to, C * 9, channels, None, 0, zero, True, False)
+        turn(out, 0, width, here * 9, flat_gw, to, C * 9, channels, None, 0, None, True, False)
 
 
 def by_point(use: str, n: int, size: int, dtype: np.dtype) -> np.ndarray:
@@ -199,7 +199,7 @@ def chunk_of(tiles: int, row_bytes: int, other_bytes: int) -> int:
     return min(tiles, max(2 * BLOCK, budget // row_bytes // BLOCK * BLOCK))
 
 
-def convolution(x, w, b, OC, taps, steps, padding, size, m):
+def convolution(x, w, b, OC, taps, steps, padding, size, m, bounds=FREE):
     """x (N, C, H, W) with filters of which ``packed`` says how to read them -> (N, OC, *size)."""
     N, C = x.shape[:2]
     y = np.empty((N, OC, *size), x.dtype)
@@ -219,7 +219,7 @@ def convolution(x, w, b, OC, taps, steps, padding, size, m):
         U,
         C,
         bias_of(b, OC, x.dtype),
-        x.dtype.type(-np.inf),
+        bounds_of(bounds, x.dtype),
         m,
         by_point("winograd tiles", n, chunk * CP, x.dtype),
         chunk,
@@ -234,13 +234,13 @@ def convolution(x, w, b, OC, taps, steps, padding, size, m):
     return y
 
 
-def forward(x, w, b, g: Window, m: int):
-    """(N, C, H, W), (OC, C, 3, 3), (OC,) or None -> (N, OC, OH, OW)."""
-    OC, C = w.shape[:2]
-    return convolution(x, w, b, OC, np.arange(9), (9 * C, 9), g.padding, g.output_size(*x.shape[2:]), m)
+def forward(x, w, b, g: Window, bounds=FREE, *, m: int):
+    """(N, C, H, W), (OC, C, 3, 3), (OC,) or None -> (N, OC, OH, OW), clipped to the bounds."""
+    (OC, C), size = w.shape[:2], g.output_size(*x.shape[2:])
+    return convolution(x, w, b, OC, np.arange(9), (9 * C, 9), g.padding, size, m, bounds)
 
 
-def grad_input(gy, w, x_shape, g: Window, m: int):
+def grad_input(gy, w, x_shape, g: Window, *, m: int):
     """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
     C = w.shape[1]
     half_a_turn = np.arange(9)[::-1].copy()
@@ -248,7 +248,7 @@ def grad_input(gy, w, x_shape, g: Window, m: int):
     return convolution(gy, w, None, C, half_a_turn, (9, 9 * C), padding, x_shape[2:], m)
 
 
-def grad_weight(gy, x, w_shape, g: Window, m: int):
+def grad_weight(gy, x, w_shape, g: Window, *, m: int):
     """The gradient of the loss to w, given the gradient gy to y: (OC, C, 3, 3)."""
     (OC, C), (N, _, OH, OW) = w_shape[:2], gy.shape
     if N == 0:
@@ -285,13 +285,23 @@ def grad_weight(gy, x, w_shape, g: Window, m: int):
     return gw
 
 
-def suits(*arguments):
-    """Whether this is for the arguments of a kernel, of which the last says how windows move."""
-    g = arguments[-1]
+def suits(_, __, ___, g: Window, *____):
+    """Whether this is for the arguments of a kernel, of which the fourth says how windows move."""
+    return is_for(g)
+
+
+def is_for(g: Window) -> bool:
+    """Whether these windows move as Winograd's tiles can: 3×3, a pixel at a time."""
     padded = max(max(sides) for sides in g.padding)
     return g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and g.groups == 1 and padded <= 2
 
 
+PARTS = {
+    "forward": forward,
+    "forward_clipped": forward,
+    "grad_input": grad_input,
+    "grad_weight": grad_weight,
+}
 for _name, _m in (("winograd", 4), ("winograd2", 2)):
-    for _part, _function in (("forward", forward), ("grad_input", grad_input), ("grad_weight", grad_weight)):
+    for _part, _function in PARTS.items():
         kernel(f"conv2d.{_part}", "numba", _name, suits)(functools.partial(_function, m=_m))
