@@ -12,6 +12,7 @@ import pytest
 
 import minicnn as mc
 from minicnn import functional as F
+from minicnn.kernels.numba.compiling import compiled, share
 from minicnn.kernels.numba.scratch import scratch
 
 FORK = """
@@ -66,6 +67,37 @@ def test_python_threads_do_not_disturb_each_other():
         assert len(found) == 10
         for gradients in found:
             assert all(np.array_equal(a, b) for a, b in zip(gradients, expected, strict=True))
+
+
+@compiled
+def mark(core, both, step):
+    first, (second,) = both
+    for job in share(core, first.size):
+        first[job] += step
+        second[job] += core[0] + 1
+
+
+@pytest.mark.parametrize("jobs", [0, 1, 2, 3, 100])
+def test_every_job_is_done_once_and_neighbours_on_one_core(jobs):
+    done, where = np.zeros(jobs, np.int64), np.zeros(jobs, np.int64)
+    mark((done, (where,)), 7)
+    assert (done == 7).all()
+    assert (np.diff(where) >= 0).all()
+    assert set(where) <= set(range(1, mc.get_num_threads() + 1))
+
+
+@compiled
+def reserve(core, numbers):
+    memory = np.empty(numbers)
+    for job in share(core, 1):
+        memory[job] = 0
+
+
+def test_a_kernel_that_finds_no_memory():
+    reserve(10)
+    with pytest.raises(MemoryError, match="reserve"):
+        reserve(1 << 55)
+    reserve(10)
 
 
 def test_scratch_memory_is_used_again_and_grows():

@@ -1,9 +1,8 @@
 """Element-wise operations on all cores, each a single pass over memory."""
 
 import numpy as np
-from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, helper, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain, share
 from minicnn.kernels.numba.exponential import exp, power
 from minicnn.kernels.registry import kernel
 
@@ -18,10 +17,10 @@ def entry_by_entry(function, *arrays, settings=()):
 
 
 @compiled
-def _relu(x, y):
+def _relu(core, x, y):
     zero = x.dtype.type(0)  # a plain 0 would turn each entry into float64 and back
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (x.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
             y[i] = zero if x[i] <= zero else x[i]  # so that a NaN passes
 
@@ -33,10 +32,10 @@ def relu(x):
 
 
 @compiled
-def _relu_backward(gy, y, gx):
+def _relu_backward(core, gy, y, gx):
     zero = y.dtype.type(0)
-    for index in prange((y.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (y.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, y.size)):
             g = gy[i]  # read in any case: a read under a condition is a branch, and keeps vectors away
             gx[i] = g if y[i] > zero else zero
@@ -49,10 +48,10 @@ def relu_backward(gy, y):
 
 
 @compiled
-def _relu6(x, y):
+def _relu6(core, x, y):
     zero, six = x.dtype.type(0), x.dtype.type(6)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (x.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
             positive = zero if x[i] <= zero else x[i]
             y[i] = six if positive >= six else positive
@@ -65,10 +64,10 @@ def relu6(x):
 
 
 @compiled
-def _relu6_backward(gy, y, gx):
+def _relu6_backward(core, gy, y, gx):
     zero, six = y.dtype.type(0), y.dtype.type(6)
-    for index in prange((y.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (y.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, y.size)):
             g = gy[i]
             gx[i] = g if (y[i] > zero) & (y[i] < six) else zero
@@ -81,10 +80,10 @@ def relu6_backward(gy, y):
 
 
 @compiled
-def _scale_where_negative(numbers, x, y, slope):
+def _scale_where_negative(core, numbers, x, y, slope):
     zero = x.dtype.type(0)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (x.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
             number = numbers[i]
             y[i] = number if x[i] > zero else number * slope
@@ -103,10 +102,10 @@ def leaky_relu_backward(gy, x, slope):
 
 
 @compiled
-def _tanh(x, y):
+def _tanh(core, x, y):
     two = x.dtype.type(2)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (x.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
             # With u = e^(−2|x|) − 1, tanh |x| = −u / (u + 2); for small x, u keeps the digits that e^… loses.
             scale, p = power(-two * abs(x[i]))
@@ -121,10 +120,10 @@ def tanh(x):
 
 
 @compiled
-def _tanh_backward(gy, y, gx):
+def _tanh_backward(core, gy, y, gx):
     one = y.dtype.type(1)
-    for index in prange((y.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (y.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, y.size)):
             gx[i] = gy[i] * (one - y[i] * y[i])
 
@@ -143,10 +142,10 @@ def _logistic(x, zero, one):
 
 
 @compiled
-def _sigmoid(x, y):
+def _sigmoid(core, x, y):
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (x.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
             y[i] = _logistic(x[i], zero, one)
 
@@ -158,10 +157,10 @@ def sigmoid(x):
 
 
 @compiled
-def _sigmoid_backward(gy, y, gx):
+def _sigmoid_backward(core, gy, y, gx):
     one = y.dtype.type(1)
-    for index in prange((y.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (y.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, y.size)):
             gx[i] = gy[i] * y[i] * (one - y[i])
 
@@ -173,10 +172,10 @@ def sigmoid_backward(gy, y):
 
 
 @compiled
-def _silu(x, y):
+def _silu(core, x, y):
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (x.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
             y[i] = x[i] * _logistic(x[i], zero, one)
 
@@ -188,10 +187,10 @@ def silu(x):
 
 
 @compiled
-def _silu_backward(gy, x, gx):
+def _silu_backward(core, gy, x, gx):
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (x.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         for i in range(first, min(first + CHUNK, x.size)):
             s = _logistic(x[i], zero, one)
             gx[i] = gy[i] * (s + x[i] * s * (one - s))

@@ -7,9 +7,8 @@ go the same way as the large weights.
 from math import sqrt
 
 import numpy as np
-from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.elementwise import CHUNK
 from minicnn.kernels.registry import kernel
 
@@ -32,9 +31,9 @@ def update(function, w, g, state, maximize, *numbers):
 
 
 @compiled
-def _sgd(w, g, u, sign, decay, lr, momentum, fresh, per_g, per_u):
-    for index in prange((w.size + CHUNK - 1) // CHUNK):
-        job = slice(np.int64(index) * CHUNK, (np.int64(index) + 1) * CHUNK)
+def _sgd(core, w, g, u, sign, decay, lr, momentum, fresh, per_g, per_u):
+    for index in share(core, (w.size + CHUNK - 1) // CHUNK):
+        job = slice(index * CHUNK, (index + 1) * CHUNK)
         ws, gs, us = w[job], g[job], u[job]
         if us.size == 0:
             for i in range(ws.size):
@@ -55,10 +54,10 @@ def sgd(w, g, u, maximize, decay, lr, momentum, fresh, nesterov):
 
 
 @compiled
-def _rmsprop(w, g, v, m, u, sign, decay, lr, alpha, new, eps, momentum):
+def _rmsprop(core, w, g, v, m, u, sign, decay, lr, alpha, new, eps, momentum):
     zero = w.dtype.type(0)
-    for index in prange((w.size + CHUNK - 1) // CHUNK):
-        job = slice(np.int64(index) * CHUNK, (np.int64(index) + 1) * CHUNK)
+    for index in share(core, (w.size + CHUNK - 1) // CHUNK):
+        job = slice(index * CHUNK, (index + 1) * CHUNK)
         ws, gs, vs, ms, us = w[job], g[job], v[job], m[job], u[job]
         for i in range(ws.size):
             d = sign * gs[i] + decay * ws[i]
@@ -83,9 +82,9 @@ def rmsprop(w, g, v, m, u, maximize, decay, lr, alpha, eps, momentum):
 
 
 @compiled
-def _adam(w, g, m, v, sign, decay, shrink, per_m, per_g, beta1, new1, beta2, new2, per_root, eps):
-    for index in prange((w.size + CHUNK - 1) // CHUNK):
-        job = slice(np.int64(index) * CHUNK, (np.int64(index) + 1) * CHUNK)
+def _adam(core, w, g, m, v, sign, decay, shrink, per_m, per_g, beta1, new1, beta2, new2, per_root, eps):
+    for index in share(core, (w.size + CHUNK - 1) // CHUNK):
+        job = slice(index * CHUNK, (index + 1) * CHUNK)
         ws, gs, ms, vs = w[job], g[job], m[job], v[job]
         for i in range(ws.size):
             d = sign * gs[i] + decay * ws[i]
@@ -111,9 +110,9 @@ def nadam(w, g, m, v, maximize, decay, ahead, now, beta1, beta2, eps, t):
 
 
 @compiled
-def _adamax(w, g, m, u, sign, decay, per_m, beta1, new1, beta2, eps):
-    for index in prange((w.size + CHUNK - 1) // CHUNK):
-        job = slice(np.int64(index) * CHUNK, (np.int64(index) + 1) * CHUNK)
+def _adamax(core, w, g, m, u, sign, decay, per_m, beta1, new1, beta2, eps):
+    for index in share(core, (w.size + CHUNK - 1) // CHUNK):
+        job = slice(index * CHUNK, (index + 1) * CHUNK)
         ws, gs, ms, us = w[job], g[job], m[job], u[job]
         for i in range(ws.size):
             d = sign * gs[i] + decay * ws[i]
