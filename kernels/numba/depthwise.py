@@ -123,8 +123,8 @@ def _forward(core, x, H, W, w, b, bounds, y, numbers, offsets, copies, totals, s
     OH, OW, _, columns = numbers[:4]
     T = offsets.size
     flat = y.reshape(-1)
+    c0, t0 = core[0] * steps[0], core[0] * steps[1]
     for job in share(core, N * C):
-        c0, t0 = core[0] * steps[0], core[0] * steps[1]
         _from_image(x, job * H * W, H, W, numbers, copies, c0)
         for m in range(M):
             oc = job % C * M + m
@@ -180,8 +180,8 @@ def _grad_input(core, gy, w, gx, H, W, numbers, back, first, copies, results, st
     OH, OW, rows, columns, sh, sw = numbers[:6]
     T, size = back.size, rows * columns
     flat = gx.reshape(-1)
+    c0, r0 = core[0] * steps[0], core[0] * steps[1]
     for job in share(core, N * C):
-        c0, r0 = core[0] * steps[0], core[0] * steps[1]
         clear(copies, c0, steps[0])
         clear(results, r0, size)  # taps look back, by less than a plane
         for m in range(M):
@@ -218,8 +218,8 @@ def _grad_weight(core, gy, x, H, W, N, gw, numbers, offsets, copies, results, st
     C, M, T = gw.shape
     OH, OW, rows, columns, sh, sw = numbers[:6]
     used = sh * sw * rows * columns
+    c0, r0 = core[0] * steps[0], core[0] * steps[1]
     for c in share(core, C):
-        c0, r0 = core[0] * steps[0], core[0] * steps[1]
         sums = np.zeros((M, T), np.float64)
         clear(copies, c0 + used, steps[0] - used)
         for n in range(N):

@@ -192,9 +192,8 @@ def _max_forward(core, x, untold, y, winner, sizes, band, offsets, pixels, copie
     HW, OH, OW, columns = sizes
     results, winners = both
     blank = x.dtype.type(-np.inf)
-    for index in share(core, y.size // (OH * OW)):
-        job, thread = index, core[0]
-        c0, r0 = thread * steps[0], thread * steps[1]
+    c0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, y.size // (OH * OW)):
         for row in range(0, OH, band):
             rows, to = min(band, OH - row), (job * OH + row) * OW
             q0, count = row * columns, rows * columns
@@ -264,9 +263,8 @@ def in_rows(table: np.ndarray, columns: int) -> np.ndarray:
 def _avg_forward(core, x, divisor, ones, y, sizes, band, offsets, pixels, copies, steps, results):
     HW, OH, OW, columns = sizes
     zero = x.dtype.type(0)
-    for index in share(core, y.size // (OH * OW)):
-        job, thread = index, core[0]
-        c0, r0 = thread * steps[0], thread * steps[1]
+    c0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, y.size // (OH * OW)):
         for row in range(0, OH, band):
             rows, to = min(band, OH - row), (job * OH + row) * OW
             count = rows * columns
@@ -313,9 +311,8 @@ def _avg_backward(core, gy, divisor, ones, gx, sizes, band, windows, tables, sha
     back, ends, taps, planes = tables
     size, zero = windows[0].shape[1], gy.dtype.type(0)
     of_plane = band * columns
-    for index in share(core, gy.size // (OH * OW)):
-        job, thread = index, core[0]
-        s0, r0 = thread * steps[0], thread * steps[1]
+    s0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, gy.size // (OH * OW)):
         for n in range(len(ends) - 1):
             _band(gy, job * OH * OW, windows, n, zero, shares, s0)
             _divide(shares, s0, divisor, n * size, size)
