@@ -137,6 +137,21 @@ def words(code, folder=ROOT, **environment):
     return done.stderr.splitlines()
 
 
+DEFAULT = """
+import minicnn as mc
+with mc.trace() as ran:
+    mc.functional.relu(mc.ones(3))
+assert ran == [("relu.forward", "numba", "one_pass")], ran
+"""
+
+
+def test_what_is_not_said_is_numba(monkeypatch):
+    monkeypatch.delenv("MINICNN_BACKEND")
+    words(DEFAULT)
+    with pytest.raises(subprocess.CalledProcessError):
+        words(DEFAULT, MINICNN_BACKEND="numpy")
+
+
 def test_the_first_process_says_that_it_compiles(tmp_path):
     first, second = (words(USE, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
     assert len(first) == 1
