@@ -201,7 +201,7 @@ class use:
     """Choose kernels, globally (a plain call) or for one block (``with``).
 
     Args:
-        backend: ``"numpy"``, the reference and the default, or ``"numba"``, compiled for this machine.
+        backend: ``"numba"``, compiled for this machine and the default, or ``"numpy"``, the reference.
         algorithms: operation -> algorithm, where an operation may name one of its parts:
             ``{"conv2d": "im2col", "conv2d.grad_weight": "naive"}``. ``"auto"`` hands the choice back.
         forbid: algorithms that "auto" is not to take, one name or several: ``"winograd"`` for results as

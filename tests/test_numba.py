@@ -12,6 +12,7 @@ import pytest
 
 import minicnn as mc
 from minicnn import functional as F
+from minicnn.kernels.numba.compiling import compiled, share
 from minicnn.kernels.numba.scratch import scratch
 
 FORK = """
@@ -68,6 +69,37 @@ def test_python_threads_do_not_disturb_each_other():
             assert all(np.array_equal(a, b) for a, b in zip(gradients, expected, strict=True))
 
 
+@compiled
+def mark(core, both, step):
+    first, (second,) = both
+    for job in share(core, first.size):
+        first[job] += step
+        second[job] += core[0] + 1
+
+
+@pytest.mark.parametrize("jobs", [0, 1, 2, 3, 100])
+def test_every_job_is_done_once_and_neighbours_on_one_core(jobs):
+    done, where = np.zeros(jobs, np.int64), np.zeros(jobs, np.int64)
+    mark((done, (where,)), 7)
+    assert (done == 7).all()
+    assert (np.diff(where) >= 0).all()
+    assert set(where) <= set(range(1, mc.get_num_threads() + 1))
+
+
+@compiled
+def reserve(core, numbers):
+    memory = np.empty(numbers)
+    for job in share(core, 1):
+        memory[job] = 0
+
+
+def test_a_kernel_that_finds_no_memory():
+    reserve(10)
+    with pytest.raises(MemoryError, match="reserve"):
+        reserve(1 << 55)
+    reserve(10)
+
+
 def test_scratch_memory_is_used_again_and_grows():
     first = scratch("test", (4, 5), np.dtype(np.float32))
     again = scratch("test", (2, 10), np.dtype(np.float32))
@@ -103,6 +135,21 @@ def words(code, folder=ROOT, **environment):
     )
     assert done.stdout == ""
     return done.stderr.splitlines()
+
+
+DEFAULT = """
+import minicnn as mc
+with mc.trace() as ran:
+    mc.functional.relu(mc.ones(3))
+assert ran == [("relu.forward", "numba", "one_pass")], ran
+"""
+
+
+def test_what_is_not_said_is_numba(monkeypatch):
+    monkeypatch.delenv("MINICNN_BACKEND")
+    words(DEFAULT)
+    with pytest.raises(subprocess.CalledProcessError):
+        words(DEFAULT, MINICNN_BACKEND="numpy")
 
 
 def test_the_first_process_says_that_it_compiles(tmp_path):

@@ -7,9 +7,8 @@ addition of a shortcut and an activation that clips, is done on the same trip.
 """
 
 import numpy as np
-from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.turning import FREE, bounds_of
 from minicnn.kernels.registry import kernel
 
@@ -20,10 +19,9 @@ def as_rows(x):
 
 
 @compiled(reorder=True)
-def _forward(x, w, b, eps, shortcut, low, high, y, mean, var, inverse_std):
+def _forward(core, x, w, b, eps, shortcut, low, high, y, mean, var, inverse_std):
     N, C, P = x.shape
-    for index in prange(C):
-        c = np.int64(index)
+    for c in share(core, C):
         total = 0.0
         for n in range(N):
             row = x[n, c]
@@ -68,11 +66,10 @@ def batch_norm_training(x, w, b, eps, shortcut=None, bounds=FREE):
 
 
 @compiled(reorder=True)
-def _backward(gy, x, mean, inverse_std, w, y, low, high, gx, gw, gb, gs, through_statistics):
+def _backward(core, gy, x, mean, inverse_std, w, y, low, high, gx, gw, gb, gs, through_statistics):
     N, C, P = x.shape
     zero = x.dtype.type(0)
-    for index in prange(C):
-        c = np.int64(index)
+    for c in share(core, C):
         m, s = mean[c], inverse_std[c]
         total_g, total_gx = 0.0, 0.0
         for n in range(N):
@@ -148,10 +145,10 @@ def batch_norm_inference_backward(gy, x, mean, var, w, eps):
 
 
 @compiled
-def _affine(x, scale, shift, shortcut, low, high, y):
+def _affine(core, x, scale, shift, shortcut, low, high, y):
     N, C, P = x.shape
-    for index in prange(N * C):
-        n, c = divmod(np.int64(index), C)
+    for index in share(core, N * C):
+        n, c = divmod(index, C)
         row, out = x[n, c], y[n, c]
         a, b = scale[c], shift[c]
         for p in range(P):

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, get_thread_id, prange, types
+from numba import get_num_threads, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.numba.compiling import compiled, helper, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain, share
 from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, copy
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.vectors import VECTOR_BYTES, WHOLE, Emitter
@@ -188,13 +188,12 @@ max_taps: Any = intrinsic(_max_taps)
 
 
 @compiled
-def _max_forward(x, untold, y, winner, sizes, band, offsets, pixels, copies, steps, both):
+def _max_forward(core, x, untold, y, winner, sizes, band, offsets, pixels, copies, steps, both):
     HW, OH, OW, columns = sizes
     results, winners = both
     blank = x.dtype.type(-np.inf)
-    for index in prange(y.size // (OH * OW)):
-        job, thread = np.int64(index), get_thread_id()
-        c0, r0 = thread * steps[0], thread * steps[1]
+    c0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, y.size // (OH * OW)):
         for row in range(0, OH, band):
             rows, to = min(band, OH - row), (job * OH + row) * OW
             q0, count = row * columns, rows * columns
@@ -221,12 +220,12 @@ def max_forward(x, OH, OW, g: Window):
 
 
 @compiled
-def _max_backward(gy, winner, offsets, rows, columns, gx, sizes, steps):
+def _max_backward(core, gy, winner, offsets, rows, columns, gx, sizes, steps):
     H, W, OH, OW = sizes
     sh, sw, top, left = steps
     zero = gx.dtype.type(0)
-    for index in prange(gy.size // (OH * OW)):
-        x0, q = np.int64(index) * H * W, np.int64(index) * OH * OW
+    for index in share(core, gy.size // (OH * OW)):
+        x0, q = index * H * W, index * OH * OW
         for p in range(np.uintp(x0), np.uintp(x0 + H * W)):
             gx[p] = zero
         for oh in range(OH):
@@ -261,12 +260,11 @@ def in_rows(table: np.ndarray, columns: int) -> np.ndarray:
 
 
 @compiled
-def _avg_forward(x, divisor, ones, y, sizes, band, offsets, pixels, copies, steps, results):
+def _avg_forward(core, x, divisor, ones, y, sizes, band, offsets, pixels, copies, steps, results):
     HW, OH, OW, columns = sizes
     zero = x.dtype.type(0)
-    for index in prange(y.size // (OH * OW)):
-        job, thread = np.int64(index), get_thread_id()
-        c0, r0 = thread * steps[0], thread * steps[1]
+    c0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, y.size // (OH * OW)):
         for row in range(0, OH, band):
             rows, to = min(band, OH - row), (job * OH + row) * OW
             count = rows * columns
@@ -308,14 +306,13 @@ def avg_forward(x, divisor, g: Window):
 
 
 @compiled
-def _avg_backward(gy, divisor, ones, gx, sizes, band, windows, tables, shares, steps, results):
+def _avg_backward(core, gy, divisor, ones, gx, sizes, band, windows, tables, shares, steps, results):
     HW, OH, OW, columns = sizes
     back, ends, taps, planes = tables
     size, zero = windows[0].shape[1], gy.dtype.type(0)
     of_plane = band * columns
-    for index in prange(gy.size // (OH * OW)):
-        job, thread = np.int64(index), get_thread_id()
-        s0, r0 = thread * steps[0], thread * steps[1]
+    s0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, gy.size // (OH * OW)):
         for n in range(len(ends) - 1):
             _band(gy, job * OH * OW, windows, n, zero, shares, s0)
             _divide(shares, s0, divisor, n * size, size)
@@ -355,8 +352,8 @@ def as_one_row(x, rows, columns):
 
 
 @compiled(reorder=True)
-def _adaptive_avg_forward(x, rows, columns, y):
-    for index in prange(x.shape[0]):
+def _adaptive_avg_forward(core, x, rows, columns, y):
+    for index in share(core, x.shape[0]):
         for oh in range(len(rows)):
             for ow in range(len(columns)):
                 top, bottom, left, right = rows[oh, 0], rows[oh, 1], columns[ow, 0], columns[ow, 1]
@@ -376,8 +373,8 @@ def adaptive_avg_forward(x, rows, columns):
 
 
 @compiled
-def _adaptive_avg_backward(gx, rows, columns, gy):
-    for index in prange(gy.shape[0]):
+def _adaptive_avg_backward(core, gx, rows, columns, gy):
+    for index in share(core, gy.shape[0]):
         _, H, W = gx.shape
         for h in range(np.uintp(H)):
             for v in range(np.uintp(W)):
@@ -385,10 +382,10 @@ def _adaptive_avg_backward(gx, rows, columns, gy):
         for oh in range(len(rows)):
             for ow in range(len(columns)):
                 top, bottom, left, right = rows[oh, 0], rows[oh, 1], columns[ow, 0], columns[ow, 1]
-                share = gy[index, oh, ow] / gy.dtype.type((bottom - top) * (right - left))
+                part = gy[index, oh, ow] / gy.dtype.type((bottom - top) * (right - left))
                 for h in range(np.uintp(top), np.uintp(bottom)):
                     for v in range(np.uintp(left), np.uintp(right)):
-                        gx[index, h, v] += share
+                        gx[index, h, v] += part
 
 
 @kernel("adaptive_avg_pool2d.backward", "numba", "loops")
