@@ -8,6 +8,7 @@ from minicnn.kernels.numba import (
     linear,
     loss,
     lrn,
+    memory,
     norm,
     optim,
     pointwise,
@@ -29,3 +30,5 @@ __all__ = [
     "pool",
     "winograd",
 ]
+
+memory.keep_freed()
