@@ -43,13 +43,18 @@ def _pad(x, sizes, out):
             clear(out, to + left + W, PW - left - W)
 
 
-def padded(x: np.ndarray, padding: tuple[Pair, Pair]) -> np.ndarray:
-    """(N, C, H, W) with zeros around each image, in scratch memory; x itself where there are none."""
+def padded(x: np.ndarray, padding: tuple[Pair, Pair], room: int = 0) -> np.ndarray:
+    """(N, C, H, W) with zeros around each image, in scratch memory; x itself where there are none.
+
+    Behind the last image there is room for so many numbers to be read, which are zeros.
+    """
     x = plain(x)
     (top, bottom), (left, right) = padding
-    if top == bottom == left == right == 0:
+    if top == bottom == left == right == room == 0:
         return x
     N, C, H, W = x.shape
-    out = scratch("padded", (N, C, H + top + bottom, W + left + right), x.dtype)
+    shape = N, C, H + top + bottom, W + left + right
+    memory = scratch("padded", (math.prod(shape) + room,), x.dtype)
+    out, memory[math.prod(shape) :] = memory[: math.prod(shape)].reshape(shape), 0
     _pad(x.reshape(-1), (H, W, *out.shape[2:], top, left), out.reshape(-1))
     return out
