@@ -224,6 +224,7 @@ def _window(case, *names):
 
 
 ONLY_FOR = {
+    "narrow": lambda case: case.settings.get("stride", 1) == 1,
     "depthwise": lambda case: case.shapes[1][1] == 1 and case.shapes[0][1] == case.settings.get("groups", 1),
     "pointwise": lambda case: case.shapes[1][2:] == (1, 1) and not case.settings,
     "winograd": lambda case: _window(case, "padding"),

@@ -8,13 +8,13 @@ from minicnn.kernels.numba import (
     linear,
     loss,
     lrn,
+    memory,
     norm,
     optim,
     pointwise,
     pool,
     winograd,
 )
-from minicnn.kernels.numba.scratch import keep_freed_memory
 
 __all__ = [
     "conv",
@@ -31,4 +31,4 @@ __all__ = [
     "winograd",
 ]
 
-keep_freed_memory()
+memory.keep_freed()

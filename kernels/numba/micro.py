@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import binding
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minicnn.kernels.numba.vectors import VECTOR_BYTES, WHOLE, Emitter
@@ -45,10 +46,11 @@ def _tiles() -> tuple[Tile, ...]:
     """The tiles for this machine.
 
     The accumulators, a step's vectors of W and one number of X must fit the registers: 16 of 32 bytes with
-    AVX2, 32 of 64 bytes with AVX-512, 32 of 16 bytes with NEON.
+    AVX2, 32 of 64 bytes with AVX-512, 32 of 16 bytes with NEON. Not 12 by 2 with AVX-512: LLVM fetches two
+    steps' numbers of X at once, which leaves too few registers, and the tile took three times as long.
     """
     if VECTOR_BYTES == 64:
-        return Tile(12, 2), Tile(8, 3), Tile(24, 1)
+        return Tile(6, 4), Tile(8, 3), Tile(24, 1)
     if VECTOR_BYTES == 32:
         return Tile(6, 2), Tile(4, 3), Tile(12, 1)
     if binding.get_host_cpu_features().get("neon"):
@@ -65,11 +67,12 @@ def tile_for(dtype: np.dtype, channels: int) -> Tile:
     """The tile that takes the least time for this number of channels and those that fill up its last one.
 
     A core makes two multiply-adds while it loads 1.35 vectors: a Zen 3 took 1.6 times as long for 12 · 1 as
-    for 6 · 2.
+    for 6 · 2. With AVX-512 a Zen 4 took as long for 24 · 1 as for 6 · 4.
     """
+    loads = 2 if VECTOR_BYTES == 64 else 1.35
 
     def time(tile: Tile) -> float:
-        step = max(tile.rows * tile.vectors / 2, (tile.rows + tile.vectors) / 1.35)
+        step = max(tile.rows * tile.vectors / 2, (tile.rows + tile.vectors) / loads)
         return -(-channels // tile.width(dtype)) * step / tile.rows
 
     return min(TILES, key=time)
@@ -90,11 +93,11 @@ def _tile(
 
     def emit(context, builder, signature, arguments):
         emitter = Emitter(context, builder, signature, arguments, x.dtype)
-        pointers = [emitter.pointer(position) for position in (0, 2, 4, 7, 9)]
+        pointers = [emitter.pointer(position) for position in (0, 2, 7, 9)]
+        places = emitter.pointer(4), None
         bias = None if isinstance(start, types.NoneType) else emitter.pointer(12, 0)
-        _emit_tile(
-            emitter, len(rows), len(vectors), pointers, arguments[6], arguments[11], bias, arguments[13]
-        )
+        count, y_step, fresh = arguments[6], arguments[11], arguments[13]
+        _emit_tile(emitter, len(rows), len(vectors), pointers, places, count, y_step, bias, fresh)
         return context.get_dummy_value()
 
     return signature, emit
@@ -103,9 +106,35 @@ def _tile(
 tile: Any = intrinsic(_tile)
 
 
-def _emit_tile(e: Emitter, rows: int, vectors: int, pointers: list, count, y_step, bias, fresh) -> None:
-    """entry -> (resume: load Y) -> loop over k -> done: store Y, with the sums in registers throughout."""
-    x, base, offset, w, y = pointers
+def _tile_of_pixels(typing_context, x, base, count, w, w0, offset, y, y0, y_step, start, rows, vectors):
+    """A tile whose W is an image: its row for k begins at w[w0 + offset_k], and X[q, k] is x[base_q + k]."""
+    signature = types.void(x, base, count, w, w0, offset, y, y0, y_step, start, rows, vectors)
+
+    def emit(context, builder, signature, arguments):
+        emitter = Emitter(context, builder, signature, arguments, x.dtype)
+        pointers = [emitter.pointer(0, 0), emitter.pointer(1, 0), emitter.pointer(3), emitter.pointer(6)]
+        places, bias = (None, emitter.pointer(5, 0)), emitter.pointer(9, 0)
+        fresh = context.get_constant(types.boolean, True)
+        _emit_tile(
+            emitter, len(rows), len(vectors), pointers, places, arguments[2], arguments[8], bias, fresh
+        )
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+tile_of_pixels: Any = intrinsic(_tile_of_pixels)
+
+
+def _emit_tile(
+    e: Emitter, rows: int, vectors: int, pointers: list, places: tuple, count, y_step, bias, fresh
+) -> None:
+    """entry -> (resume: load Y) -> loop over k -> done: store Y, with the sums in registers throughout.
+
+    ``places`` are the tables of where k is in X and in W; without one, it is as far as k says.
+    """
+    x, base, w, y = pointers
+    in_x, in_w = places
     b = e.builder
     cells = [(p, v) for p in range(rows) for v in range(vectors)]
     windows = [e.at(x, e.number(base, p)) for p in range(rows)]
@@ -121,8 +150,8 @@ def _emit_tile(e: Emitter, rows: int, vectors: int, pointers: list, count, y_ste
     b.position_at_end(loop)
     k = b.phi(WHOLE)
     sums = {cell: b.phi(e.vector) for cell in cells}
-    look = e.number(offset, k)
-    row_of_w = e.at(w, e.index(k, vectors * e.lanes))
+    look = k if in_x is None else e.number(in_x, k)
+    row_of_w = e.at(w, e.index(k, vectors * e.lanes) if in_w is None else e.number(in_w, k))
     weights = [e.load(row_of_w, v * e.lanes) for v in range(vectors)]
     added = {}
     for p in range(rows):
@@ -143,6 +172,39 @@ def _emit_tile(e: Emitter, rows: int, vectors: int, pointers: list, count, y_ste
     b.position_at_end(done)
     for p, v in cells:
         e.store(added[p, v], results[p], v * e.lanes)
+
+
+def _dots(typing_context, x, base, count, w, w0, at, at0, offset, k0, y, rows, vectors):
+    """A tile of dot products: Σ_s X[q, s] · W[s, k], with a vector of s at a time.
+
+    X[q] is x[base_q:]; the vector of W that meets its number s is w[w0 + at_(at0 + s) + offset_(k0 + k):]. y
+    receives a vector for each (q, k), whose numbers add up to the product.
+    """
+    signature = types.void(x, base, count, w, w0, at, at0, offset, k0, y, rows, vectors)
+
+    def emit(context, builder, signature, arguments):
+        e = Emitter(context, builder, signature, arguments, x.dtype)
+        bases, places, offsets, y = e.pointer(1, 0), e.pointer(5), e.pointer(7), e.pointer(9, 0)
+        source = [e.at(e.pointer(0, 0), e.number(bases, q)) for q in range(len(rows))]
+        target = [e.at(e.pointer(3), e.number(offsets, k)) for k in range(len(vectors))]
+        cells = [(q, k) for q in range(len(rows)) for k in range(len(vectors))]
+        sums = {cell: cgutils.alloca_once(builder, e.vector) for cell in cells}  # in registers, in the end
+        for place in sums.values():
+            builder.store(e.zero, place)
+        with cgutils.for_range_slice(builder, WHOLE(0), arguments[2], WHOLE(1)) as (s, _):
+            here = e.number(places, s)
+            pixels = [e.load(place, here) for place in target]
+            for q, k in cells:
+                number = e.load(source[q], e.index(s, e.lanes))
+                builder.store(e.fma(number, pixels[k], builder.load(sums[q, k])), sums[q, k])
+        for number, cell in enumerate(cells):
+            e.store(builder.load(sums[cell]), y, number * e.lanes)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+dots: Any = intrinsic(_dots)
 
 
 def _move(typing_context, x, x0, y, y0):

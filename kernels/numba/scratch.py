@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
 import threading
 
 import numpy as np
@@ -13,7 +11,6 @@ from minicnn.kernels.geometry import Pair
 from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.rows import clear, copy
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # as malloc.h numbers them
 LINE = 64  # bytes in a line of the cache; a vector that lies across two costs two loads
 
 _buffers = threading.local()
@@ -31,19 +28,6 @@ def scratch(use: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return buffer[:size].reshape(shape)
 
 
-def keep_freed_memory() -> None:
-    """Let freed memory stay with the process, where the C library has a way to say so (glibc's mallopt).
-
-    A step of training frees all that it asked for, and the next asks for the same again. Meanwhile malloc
-    hands large blocks back to the system, and pages new from there are cleared at the first touch: 5 ms for
-    25 MB, twice as long as the batch norm that fills them. Steps of MobileNet took 15 % less time without.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)  # no blocks straight from the system, which go back there when freed
-        mallopt(M_TRIM_THRESHOLD, -1)  # and never give back the end of the heap
-
-
 @compiled
 def _pad(core, x, sizes, out):
     H, W, PH, PW, top, left = sizes
@@ -58,13 +42,18 @@ def _pad(core, x, sizes, out):
             clear(out, to + left + W, PW - left - W)
 
 
-def padded(x: np.ndarray, padding: tuple[Pair, Pair]) -> np.ndarray:
-    """(N, C, H, W) with zeros around each image, in scratch memory; x itself where there are none."""
+def padded(x: np.ndarray, padding: tuple[Pair, Pair], room: int = 0) -> np.ndarray:
+    """(N, C, H, W) with zeros around each image, in scratch memory; x itself where there are none.
+
+    Behind the last image there is room for so many numbers to be read, which are zeros.
+    """
     x = plain(x)
     (top, bottom), (left, right) = padding
-    if top == bottom == left == right == 0:
+    if top == bottom == left == right == room == 0:
         return x
     N, C, H, W = x.shape
-    out = scratch("padded", (N, C, H + top + bottom, W + left + right), x.dtype)
+    shape = N, C, H + top + bottom, W + left + right
+    memory = scratch("padded", (math.prod(shape) + room,), x.dtype)
+    out, memory[math.prod(shape) :] = memory[: math.prod(shape)].reshape(shape), 0
     _pad(x.reshape(-1), (H, W, *out.shape[2:], top, left), out.reshape(-1))
     return out
