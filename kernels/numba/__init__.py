@@ -14,6 +14,7 @@ from minicnn.kernels.numba import (
     pool,
     winograd,
 )
+from minicnn.kernels.numba.scratch import keep_freed_memory
 
 __all__ = [
     "conv",
@@ -29,3 +30,5 @@ __all__ = [
     "pool",
     "winograd",
 ]
+
+keep_freed_memory()
