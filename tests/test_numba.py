@@ -168,6 +168,33 @@ def test_without_a_folder_to_write_to():
     assert words(NOWHERE + USE, MINICNN_QUIET="1") == []
 
 
+FULL = """
+import errno, io, os
+from numba.core import caching
+
+def full(self, text):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+class Full(io.BufferedWriter):
+    write = full
+
+def opened(name, mode, open=open):
+    return Full(io.FileIO(name, mode)) if "w" in mode else open(name, mode)
+
+caching.open = opened
+"""
+
+
+def test_a_disk_that_is_full(tmp_path):
+    said = words(FULL + USE, NUMBA_CACHE_DIR=str(tmp_path))
+    assert len(said) == 2
+    assert "minicnn: compiled kernels cannot be kept in" in said[1]
+    assert "No space left" in said[1]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(words(USE, NUMBA_CACHE_DIR=str(tmp_path))) == 1
+    assert words(USE, NUMBA_CACHE_DIR=str(tmp_path)) == []
+
+
 def test_what_a_kernel_imports_may_change(tmp_path):
     for name in ("minicnn", "kernels", "models"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -15,7 +15,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba import njit
-from numba.core import event
+from numba.core import caching, event
 
 from minicnn.kernels import threads
 from minicnn.kernels.numba.parallel import on_all_cores
@@ -40,11 +40,13 @@ def helper(function: Callable[..., Any] | None = None, *, reorder: bool = False)
     """A part of kernels, compiled into each of them that calls it."""
     if function is None:
         return lambda function: helper(function, reorder=reorder)
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_options(reorder))(function)
+    return njit(**_options(reorder, no_cpython_wrapper=True))(function)
 
 
-def _options(reorder: bool) -> dict[str, Any]:
-    return {"error_model": "numpy", "nogil": True, "fastmath": REORDER if reorder else False}
+def _options(reorder: bool, **others: bool) -> dict[str, Any]:
+    """Numba's options. A wrapper is what lets Python or C call a function: it would have to be compiled."""
+    fastmath = REORDER if reorder else False
+    return {"error_model": "numpy", "nogil": True, "fastmath": fastmath, "no_cfunc_wrapper": True, **others}
 
 
 @helper
@@ -109,12 +111,31 @@ def _keep_on_disk(dispatcher: Any) -> bool:
     No folder that others can write to is tried instead: what lies in a cache is run.
     """
     try:
-        dispatcher.enable_caching()
+        dispatcher._cache = _Cache(dispatcher.py_func)
     except RuntimeError:  # "no locator available"
         return False
     # Numba itself would take the code for fresh as long as the function's own file stays the same.
     dispatcher._cache._cache_file._source_stamp = _stamp(dispatcher.py_func.__module__)
     return True
+
+
+class _Cache(caching.FunctionCache):
+    """Numba's cache, but a disk that is full, say, does not end the run.
+
+    Numba writes under another name first, so that nothing is left half-written.
+    """
+
+    told = False
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            super().save_overload(signature, data)
+        except OSError as error:
+            if not _Cache.told and not os.environ.get("MINICNN_QUIET"):
+                why = error.strerror or str(error)
+                line = f"minicnn: compiled kernels cannot be kept in {self.cache_path}: {why}"
+                print(line, file=sys.stderr, flush=True)
+            _Cache.told = True
 
 
 @functools.cache

@@ -47,7 +47,7 @@ def on_all_cores(function: Callable[..., None], **options: Any) -> Any:
         co_qualname=own.co_qualname,
     )
     names = {"_run": intrinsic(_runner(function, options)), "__name__": function.__module__}
-    return njit(no_cfunc_wrapper=True, **options)(FunctionType(code, names))
+    return njit(**options)(FunctionType(code, names))
 
 
 def _runner(function: Callable[..., None], options: dict[str, Any]) -> Any:
@@ -66,16 +66,15 @@ def _runner(function: Callable[..., None], options: dict[str, Any]) -> Any:
     return run
 
 
-def _borrowed(context, builder: ir.IRBuilder, kind: types.Type, value: ir.Value) -> ir.Value:
+def _borrowed(context: Any, builder: ir.IRBuilder, kind: Any, value: ir.Value) -> ir.Value:
     """The same arrays without owners, so that no reference is counted, in a place that all cores share."""
     if isinstance(kind, types.Array):
         array = context.make_array(kind)(context, builder, value)
         array.meminfo = ir.Constant(array.meminfo.type, None)
         return array._getvalue()
-    if isinstance(kind, types.BaseTuple):
-        for position, inner in enumerate(kind):
-            borrowed = _borrowed(context, builder, inner, builder.extract_value(value, position))
-            value = builder.insert_value(value, borrowed, position)
+    for position, inner in enumerate(getattr(kind, "types", ())):  # of a tuple's entries
+        borrowed = _borrowed(context, builder, inner, builder.extract_value(value, position))
+        value = builder.insert_value(value, borrowed, position)
     return value
 
 

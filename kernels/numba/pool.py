@@ -37,7 +37,8 @@ BAND = 1024  # windows at a time: with 2x2 pixels to each, half of a first-level
 class Table(NamedTuple):
     """Where each number of a band's copy comes from, and which of them lie outside; for all bands."""
 
-    source: np.ndarray  # (bands, numbers)
+    source: np.ndarray  # band after band
+    size: int  # numbers in a band
     blanks: np.ndarray  # band after band
     first: np.ndarray  # where each band's begin; at the end, how many there are
 
@@ -48,7 +49,8 @@ def _table(rows: np.ndarray, columns: np.ndarray, H: int, W: int) -> Table:
     source = np.where(inside, rows * W + columns, 0).reshape(len(rows), -1)
     outside = ~inside.reshape(source.shape)
     first = np.concatenate([[0], np.cumsum(outside.sum(1))])
-    return Table(source.astype(np.uint32), np.nonzero(outside)[1].astype(np.uint32), first)
+    blanks = np.nonzero(outside)[1]
+    return Table(source.astype(np.uint32).ravel(), source.shape[1], blanks.astype(np.uint32), first)
 
 
 class Layout(NamedTuple):
@@ -119,8 +121,8 @@ def _look_up(x, x0, source, s0, y, y0, count):
 @helper
 def _band(x, x0, table, band, blank, y, y0):
     """Copy what the table says for this band, and blanks."""
-    source, blanks, first = table
-    _look_up(x, x0, source.reshape(-1), band * source.shape[1], y, y0, source.shape[1])
+    source, size, blanks, first = table
+    _look_up(x, x0, source, band * size, y, y0, size)
     for k in range(first[band], first[band + 1]):
         y[np.uintp(y0) + np.uintp(blanks[np.uintp(k)])] = blank
 
@@ -210,7 +212,7 @@ def max_forward(x, OH, OW, g: Window):
     winner = np.empty(y.shape, np.uint8 if g.kernel[0] * g.kernel[1] <= 256 else np.int32)
     a = layout(g, *x.shape[2:], OH, OW)
     untold = in_rows(first_taps(x.shape, OH, OW, g).astype(f"i{x.itemsize}"), a.sizes[3])
-    copies, of_copy = memory("pixels", a.pixels.source.shape[1], x.dtype)
+    copies, of_copy = memory("pixels", a.pixels.size, x.dtype)
     results, of_result = memory("results", a.band * a.sizes[3], x.dtype)
     winners = scratch("pool's winners", results.shape, winner.dtype)
     steps, both = (of_copy, of_result), (results, winners)
@@ -282,7 +284,7 @@ def avg_forward(x, divisor, g: Window):
         return adaptive_avg_forward(x, *whole(x.shape))
     y = np.empty((*x.shape[:2], *divisor.shape), x.dtype)
     a = layout(g, *x.shape[2:], *divisor.shape)
-    copies, of_copy = memory("pixels", a.pixels.source.shape[1], x.dtype)
+    copies, of_copy = memory("pixels", a.pixels.size, x.dtype)
     results, of_result = memory("results", a.band * a.sizes[3], x.dtype)
     divisor, ones, steps = (
         in_rows(divisor, a.sizes[3]),
@@ -309,7 +311,7 @@ def avg_forward(x, divisor, g: Window):
 def _avg_backward(core, gy, divisor, ones, gx, sizes, band, windows, tables, shares, steps, results):
     HW, OH, OW, columns = sizes
     back, ends, taps, planes = tables
-    size, zero = windows[0].shape[1], gy.dtype.type(0)
+    size, zero = windows.size, gy.dtype.type(0)
     of_plane = band * columns
     s0, r0 = core[0] * steps[0], core[0] * steps[1]
     for job in share(core, gy.size // (OH * OW)):
@@ -330,9 +332,9 @@ def avg_backward(gy, divisor, x_shape, g: Window):
         return adaptive_avg_backward(gy, *whole(x_shape), x_shape)
     gx = np.empty(x_shape, gy.dtype)
     a = layout(g, *x_shape[2:], *divisor.shape)
-    shares, of_shares = memory("shares", a.windows.source.shape[1], gy.dtype)
+    shares, of_shares = memory("shares", a.windows.size, gy.dtype)
     results, of_results = memory("results", (len(a.planes) - 1) * a.band * a.sizes[3], gy.dtype)
-    divisor, ones = divisor.ravel()[a.windows.source].ravel(), np.ones(a.taps.size, gy.dtype)
+    divisor, ones = divisor.ravel()[a.windows.source], np.ones(a.taps.size, gy.dtype)
     memories = shares, (of_shares, of_results), results
     _avg_backward(plain(gy).ravel(), divisor, ones, gx.ravel(), a.sizes, a.band, a.windows, a[5:], *memories)
     return gx

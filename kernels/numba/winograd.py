@@ -26,6 +26,8 @@ convolutional neural networks".
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import get_num_threads
@@ -267,7 +269,7 @@ def is_for(g: Window) -> bool:
     return g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and g.groups == 1 and padded <= 2
 
 
-PARTS = {
+PARTS: dict[str, Callable[..., Any]] = {
     "forward": forward,
     "forward_clipped": forward,
     "grad_input": grad_input,
