@@ -83,7 +83,7 @@ def _part(context, module: ir.Module, function, options: dict[str, Any], argumen
 
     What its pointers point to has been put there by :func:`_parallel_for`, and ``data`` by the intrinsic.
     """
-    flags = compiler.Flags()
+    flags: Any = compiler.Flags()
     cpu_target.options.parse_as_flags(flags, {"nopython": True, **options, "no_cpython_wrapper": True})
     flags.no_compile = True
     signature = types.void(CORE, *arguments.types)
