@@ -162,7 +162,7 @@ class _Announcement(event.Listener):
         if self.made or not ours or os.environ.get("MINICNN_QUIET"):
             return
         _Announcement.made = True
-        line = "minicnn: compiling kernels for this machine; this takes about a quarter of a minute"
+        line = "minicnn: compiling kernels for this machine; this takes up to half a minute"
         line += (
             ", once" if self.keeps else ", each time: set NUMBA_CACHE_DIR to a folder that can be written to"
         )

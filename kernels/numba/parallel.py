@@ -83,10 +83,16 @@ def _part(context, module: ir.Module, function, options: dict[str, Any], argumen
 
     What its pointers point to has been put there by :func:`_parallel_for`, and ``data`` by the intrinsic.
     """
-    flags = compiler.Flags()
-    cpu_target.options.parse_as_flags(flags, {"nopython": True, **options})
+    flags: Any = compiler.Flags()
+    cpu_target.options.parse_as_flags(flags, {"nopython": True, **options, "no_cpython_wrapper": True})
+    flags.no_compile = True
     signature = types.void(CORE, *arguments.types)
-    compiled = context.compile_subroutine(None, function, signature, flags=flags, caching=False)
+    # Into the caller's own library. In one of its own it would be optimised twice, sums reordered twice, and
+    # the process that compiles could run the first of the two, those that read from disk the second.
+    library = context.active_code_library
+    compiled = compiler.compile_internal(
+        context.typing_context, context, library, function, signature.args, types.void, flags, {}
+    )
 
     type_of_data = ir.LiteralStructType([context.get_value_type(arguments), PLACES])
     entry = ir.FunctionType(ir.VoidType(), [BYTES.as_pointer(), PLACES, PLACES, BYTES])
