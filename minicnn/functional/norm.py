@@ -48,15 +48,16 @@ class BatchNormInference(Function):
         return kernels.run("batch_norm.inference_backward", gy, *self.saved, self.eps)
 
 
-class ClippedBatchNorm(BatchNorm):
+class ClippedBatchNorm(Function):
     """y = a(w · x̂ + b + s), with a shortcut s and an activation a that clips; either may be missing.
 
     gs is gy where a did not clip, else 0; of that, gx, gw and gb are what BatchNorm makes of gy.
     """
 
     def __init__(self, eps: float, activation: str | None) -> None:
-        super().__init__(eps)
-        self.activation, self.bounds = activation, bounds("batch_norm", activation)
+        self.eps, self.activation, self.bounds = eps, activation, bounds("batch_norm", activation)
+        self.mean: Array | None = None
+        self.var: Array | None = None
 
     def forward(self, x: Array, w: Array, b: Array, s: Array | None) -> Array:
         y, self.mean, self.var, inverse_std = kernels.run(
@@ -71,11 +72,11 @@ class ClippedBatchNorm(BatchNorm):
         )
 
 
-class ClippedBatchNormInference(BatchNormInference):
+class ClippedBatchNormInference(Function):
     """The same with a given mean and variance."""
 
     def __init__(self, mean: Array, var: Array, eps: float, activation: str | None) -> None:
-        super().__init__(mean, var, eps)
+        self.mean, self.var, self.eps = mean, var, eps
         self.activation, self.bounds = activation, bounds("batch_norm", activation)
 
     def forward(self, x: Array, w: Array, b: Array, s: Array | None) -> Array:
@@ -174,7 +175,7 @@ def batch_norm(
         return _one_by_one(BatchNormInference(mean._data, var._data, eps)(x, w, b), s, activation)
     if M < 2:
         raise ValueError(f"batch_norm: training needs more than one entry a channel, got shape {x.shape}")
-    operation: BatchNorm
+    operation: BatchNorm | ClippedBatchNorm
     if _joint("batch_norm.training_clipped", x, s, activation):
         operation = ClippedBatchNorm(eps, activation)
         y = operation(x, w, b, s)
