@@ -5,6 +5,29 @@ and returns the dtype it was given. The families compute the same numbers; :mod:
 """
 
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.registry import Ran, chooser, for_some, kernel, registered, run, trace, use
+from minicnn.kernels.registry import (
+    Ran,
+    chooser,
+    for_some,
+    fusing,
+    kernel,
+    offers,
+    registered,
+    run,
+    trace,
+    use,
+)
 
-__all__ = ["Ran", "Window", "chooser", "for_some", "kernel", "registered", "run", "trace", "use"]
+__all__ = [
+    "Ran",
+    "Window",
+    "chooser",
+    "for_some",
+    "fusing",
+    "kernel",
+    "offers",
+    "registered",
+    "run",
+    "trace",
+    "use",
+]

@@ -27,6 +27,7 @@ _suits: dict[Ran, Callable[..., bool]] = {}  # for kernels that are for some arg
 _choosers: dict[tuple[str, str], Chooser] = {}  # (operation, family) -> what "auto" means
 _forbidden: frozenset[str] = frozenset()  # algorithms that "auto" does not take
 _measure = False  # whether "auto" tries them
+_fuse = True  # whether operations that follow each other may run as one
 _measured: dict[tuple, str] = {}  # what was found
 _algorithms: dict[str, str] = {}  # operation, or the part before the dot -> the algorithm set for it
 _loaded: set[str] = set()
@@ -99,12 +100,37 @@ def run(operation: str, *args: Any) -> Any:
 
 def _wanted(operation: str, backend: str) -> str:
     """The algorithm set for this part, or for the whole operation if it has a kernel for this part."""
-    if operation in _algorithms:
-        return _algorithms[operation]
-    wanted = _algorithms.get(operation.partition(".")[0], "auto")
-    if wanted != "auto" and not any(wanted in _kernels.get((operation, f), ()) for f in FAMILIES[backend]):
-        return "auto"
-    return wanted
+    wanted = _set_for(operation)
+    if operation in _algorithms or wanted == "auto":
+        return wanted
+    return wanted if any(wanted in _kernels.get((operation, f), ()) for f in FAMILIES[backend]) else "auto"
+
+
+def _set_for(operation: str) -> str:
+    """What was set for a part, for the part that it does and more ("…_clipped"), or for the whole."""
+    for name in (operation, operation.removesuffix("_clipped"), operation.partition(".")[0]):
+        if name in _algorithms:
+            return _algorithms[name]
+    return "auto"
+
+
+def fusing() -> bool:
+    """Whether operations that follow each other may run as one: the setting ``fuse`` of :class:`use`."""
+    return _fuse
+
+
+def offers(operation: str, like: Any) -> bool:
+    """Whether a part that does more than one operation, such as "conv2d.forward_clipped", is there to be run.
+
+    It is not if the backend of this array has no kernel for it, if an algorithm was set by name which has
+    none, or if nothing is to be fused.
+    """
+    backend = devices.backend_of(like)
+    for family in FAMILIES[backend]:
+        if family not in _loaded:
+            _load(family)
+    names = {name for family in FAMILIES[backend] for name in _kernels.get((operation, family), ())}
+    return _fuse and bool(names) and _set_for(operation) in names | {"auto"}
 
 
 def _auto(operation: str, family: str, args: tuple) -> str:
@@ -175,7 +201,7 @@ class use:
     """Choose kernels, globally (a plain call) or for one block (``with``).
 
     Args:
-        backend: ``"numpy"``, the reference and the default, or ``"numba"``, compiled for this machine.
+        backend: ``"numba"``, compiled for this machine and the default, or ``"numpy"``, the reference.
         algorithms: operation -> algorithm, where an operation may name one of its parts:
             ``{"conv2d": "im2col", "conv2d.grad_weight": "naive"}``. ``"auto"`` hands the choice back.
         forbid: algorithms that "auto" is not to take, one name or several: ``"winograd"`` for results as
@@ -183,6 +209,8 @@ class use:
         measure: whether "auto", for each new geometry, tries the algorithms once and remembers the fastest,
             instead of going by a rule. The first step then takes several times as long, and results may
             differ in rounding from one run to the next.
+        fuse: whether operations that follow each other may run as one, as convolution and ReLU (the default;
+            see :func:`minicnn.nn.chain`). Without, each computes what it is called, one after another.
         **by_name: the same as ``algorithms`` for operations without a dot: ``conv2d="taps"``.
 
     The setting belongs to the process, not to a thread. Backward looks at it when backward runs,
@@ -205,9 +233,10 @@ class use:
         algorithms: Mapping[str, str] | None = None,
         forbid: str | Iterable[str] | None = None,
         measure: bool | None = None,
+        fuse: bool | None = None,
         **by_name: str,
     ) -> None:
-        global _algorithms, _forbidden, _measure
+        global _algorithms, _forbidden, _measure, _fuse
         wanted = {**(algorithms or {}), **by_name}
         if backend is not None and backend not in FAMILIES:
             raise ValueError(f"backend: {devices.unknown(backend, FAMILIES)}")
@@ -217,21 +246,22 @@ class use:
             forbid = frozenset([forbid] if isinstance(forbid, str) else forbid)
             _check_forbidden(forbid)
         self._backend_before = None if backend is None else devices.set_cpu_backend(backend)
-        self._before = _algorithms, _forbidden, _measure
+        self._before = _algorithms, _forbidden, _measure, _fuse
         # What was set for a part of an operation gives way to what is now said of the whole.
         rest = {name: one for name, one in _algorithms.items() if name.partition(".")[0] not in wanted}
         _algorithms = {**rest, **wanted}
         _forbidden = _forbidden if forbid is None else forbid
         _measure = _measure if measure is None else bool(measure)
+        _fuse = _fuse if fuse is None else bool(fuse)
 
     def __enter__(self) -> use:
         return self
 
     def __exit__(self, *_: object) -> None:
-        global _algorithms, _forbidden, _measure
+        global _algorithms, _forbidden, _measure, _fuse
         if self._backend_before is not None:
             devices.set_cpu_backend(self._backend_before)
-        _algorithms, _forbidden, _measure = self._before
+        _algorithms, _forbidden, _measure, _fuse = self._before
 
 
 def _check(wanted: Mapping[str, str], backend: str | None) -> None:

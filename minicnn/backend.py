@@ -15,11 +15,16 @@ DEVICES = ("cpu",)
 """The devices whose arrays can be computed with."""
 
 CPU_BACKENDS = ("numpy", "numba")
-"""The families of kernels for NumPy arrays."""
+"""The families of kernels for NumPy arrays: the reference, and those compiled for this machine."""
 
-_cpu_backend = os.environ.get("MINICNN_BACKEND", "numpy")
+BACKEND_VARIABLE = "MINICNN_BACKEND"
+"""The environment variable that names one of them."""
+
+_cpu_backend = os.environ.get(BACKEND_VARIABLE, "numba")
 if _cpu_backend not in CPU_BACKENDS:
-    raise ValueError(f"MINICNN_BACKEND is {_cpu_backend!r}, but one of {', '.join(CPU_BACKENDS)} is expected")
+    raise ValueError(
+        f"{BACKEND_VARIABLE} is {_cpu_backend!r}, but one of {', '.join(CPU_BACKENDS)} is expected"
+    )
 
 
 def cpu_backend() -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import minicnn
-from minicnn.backend import unknown
+from minicnn.backend import BACKEND_VARIABLE, CPU_BACKENDS, unknown
 
 WRONG, FAILED = 2, 1
 """Exit codes: the command or its input is wrong; something failed while it ran."""
@@ -156,6 +156,11 @@ def summary(given: argparse.Namespace) -> int:
 
 def gradcheck(given: argparse.Namespace) -> int:
     """Check every gradient against finite differences, and print a line for each as it is done."""
+    with minicnn.use(given.backend):
+        return _gradcheck(given)
+
+
+def _gradcheck(given: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.text import Text
 
@@ -165,6 +170,8 @@ def gradcheck(given: argparse.Namespace) -> int:
     with _input():
         rows = gradcases.run(only=given.only or None, mode=mode, seed=given.seed)
     console = Console()
+    other = "; the compiled ones too with --backend numba" if given.backend == "numpy" else ""
+    console.print(f"kernels: {given.backend}{other}", highlight=False)
     heading = f"{'operation':<32} {'case':<38} {'algorithm':<14} {'error':>8}"
     console.print(heading, style="bold", soft_wrap=True)
     total, wrong = 0, 0
@@ -223,6 +230,13 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
         "--elementwise", action="store_true", help="every element by itself, rather than random directions"
     )
     checks.add_argument("--only", action="append", metavar="NAME", help="this operation only (repeatable)")
+    checks.add_argument(
+        "--backend",
+        metavar="NAME",
+        type=_one_of(CPU_BACKENDS),
+        default=os.environ.get(BACKEND_VARIABLE, "numpy"),
+        help=f"kernels: numpy, or numba, which are compiled first ({BACKEND_VARIABLE}, else numpy)",
+    )
     checks.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="for the inputs (0)")
     return parser, dict(commands.choices)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minicnn import nn
+from minicnn import kernels, nn
 from minicnn.autograd import no_grad
 from minicnn.nn.module import inference
 from minicnn.tensor import Tensor, tensor
@@ -168,7 +168,7 @@ def summarize(
         raise ValueError(f"summarize: batch_size must be a positive integer, but is {batch_size!r}")
 
     recorder = _Recorder(model, batch_size)
-    with recorder.attached(), inference(model), no_grad():
+    with recorder.attached(), inference(model), no_grad(), kernels.use("numpy"):  # which need no compiling
         model(_one_image(model, sizes))
     recorder.add_modules_that_did_not_run()
 

@@ -63,7 +63,7 @@ class CifarResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_channels, H, W) of any size to logits (N, num_classes); ValueError for others."""
         check_size(self.name, x, self.in_channels)
-        x = self.relu(self.bn1(self.conv1(x)))  # N × 16 × 32 × 32
+        x = nn.chain(x, self.conv1, self.bn1, self.relu)  # N × 16 × 32 × 32
         x = self.layer1(x)  # N × 16 × 32 × 32
         x = self.layer2(x)  # N × 32 × 16 × 16
         x = self.layer3(x)  # N × 64 × 8 × 8

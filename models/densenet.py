@@ -52,8 +52,8 @@ class DenseLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(self.relu1(self.norm1(x)))  # N × 4k × H × W
-        x = self.conv2(self.relu2(self.norm2(x)))  # N × k × H × W
+        x = nn.chain(x, self.norm1, self.relu1, self.conv1)  # N × 4k × H × W
+        x = nn.chain(x, self.norm2, self.relu2, self.conv2)  # N × k × H × W
         return self.dropout(x)
 
 
@@ -135,7 +135,7 @@ class DenseNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_channels, H, W) of 29×29 or more to logits (N, num_classes); else ValueError."""
         check_size(self.name, x, self.in_channels, 29, "five layers halve them")
-        x = self.relu(self.features(x))  # N × 1024 × 7 × 7 (169: 1664, 201: 1920)
+        x = nn.chain(x, self.features, self.relu)  # N × 1024 × 7 × 7 (169: 1664, 201: 1920)
         x = self.avgpool(x)  # N × 1024 × 1 × 1
         return self.classifier(self.flatten(x))  # N × num_classes
 

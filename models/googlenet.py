@@ -63,7 +63,7 @@ class ConvUnit(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.bn(self.conv(x)))
+        return nn.chain(x, self.conv, self.bn, self.relu)
 
 
 class Inception(nn.Module):

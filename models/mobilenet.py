@@ -84,8 +84,7 @@ class InvertedResidual(nn.Module):
         self.has_shortcut = stride == 1 and C == M
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x)
-        return x + y if self.has_shortcut else y
+        return nn.chain(x, self.conv, *([nn.Plus(x)] if self.has_shortcut else []))
 
 
 def rounded(maps: float, divisor: int = 8) -> int:

@@ -70,9 +70,9 @@ class BasicBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))  # N × M × H/stride × W/stride
-        y = self.bn2(self.conv2(y))
-        return self.relu(y if self.downsample is None else y + self.downsample(x))
+        y = nn.chain(x, self.conv1, self.bn1, self.relu)  # N × M × H/stride × W/stride
+        shortcut = [] if self.downsample is None else [nn.Plus(self.downsample(x))]
+        return nn.chain(y, self.conv2, self.bn2, *shortcut, self.relu)
 
 
 class Bottleneck(nn.Module):
@@ -95,10 +95,10 @@ class Bottleneck(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))  # N × M × H × W
-        y = self.relu(self.bn2(self.conv2(y)))  # N × M × H/stride × W/stride
-        y = self.bn3(self.conv3(y))  # N × 4M × H/stride × W/stride
-        return self.relu(y if self.downsample is None else y + self.downsample(x))
+        y = nn.chain(x, self.conv1, self.bn1, self.relu)  # N × M × H × W
+        y = nn.chain(y, self.conv2, self.bn2, self.relu)  # N × M × H/stride × W/stride
+        shortcut = [] if self.downsample is None else [nn.Plus(self.downsample(x))]
+        return nn.chain(y, self.conv3, self.bn3, *shortcut, self.relu)  # N × 4M × H/stride × W/stride
 
 
 class PaddedShortcut(nn.Module):
@@ -200,7 +200,7 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_channels, H, W) of any size to logits (N, num_classes); ValueError for others."""
         check_size(self.name, x, self.in_channels)
-        x = self.relu(self.bn1(self.conv1(x)))  # N × 64 × 112 × 112
+        x = nn.chain(x, self.conv1, self.bn1, self.relu)  # N × 64 × 112 × 112
         x = self.maxpool(x)  # N × 64 × 56 × 56
         x = self.layer1(x)  # N × 64e × 56 × 56
         x = self.layer2(x)  # N × 128e × 28 × 28

@@ -1,4 +1,9 @@
-"""What all tests share: fixed random numbers, kernels as they were, and GPU tests skipped visibly."""
+"""What all tests share: fixed random numbers, kernels as they were, and GPU tests skipped visibly.
+
+They run on the reference kernels, which need no compiling, unless MINICNN_BACKEND names others.
+"""
+
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +15,10 @@ from minicnn import backend
 # Every run draws the same examples: a test that fails on one machine fails on all.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None, print_blob=False)
 settings.load_profile("fixed")
+
+if backend.BACKEND_VARIABLE not in os.environ:
+    os.environ[backend.BACKEND_VARIABLE] = "numpy"  # for the processes that tests start
+    mc.use("numpy")
 
 
 def pytest_runtest_setup(item):

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import minicnn as mc
-from minicnn import cli, data, models, nn, train
+from minicnn import backend, cli, data, models, nn, train
 from minicnn.train import checkpoint, folders
 
 ROOT = Path(__file__).parent.parent
@@ -425,6 +425,7 @@ WRONG = [
     ("summary lenet5 --batch-size 0", "--batch-size"),
     ("gradcheck --only conv3d", "did you mean 'conv2d'?"),
     ("gradcheck --seed x", "--seed"),
+    ("gradcheck --backend nunpy", "did you mean 'numpy'?"),
     ("models more", "one argument too many"),
 ]
 
@@ -475,10 +476,22 @@ def test_gradcheck_of_one_operation(run):
     code, out, err = run("gradcheck", "--only", "tanh", "--only", "exp")
     assert (code, err) == (0, "")
     lines = out.splitlines()
+    assert lines.pop(0).startswith("kernels: numpy; the compiled ones too with --backend numba")
     assert lines[0].split() == ["operation", "case", "algorithm", "error"]
     assert {line.split()[0] for line in lines[1:-1]} == {"tanh", "exp"}
     assert all(line.endswith("right") for line in lines[1:-1])
     assert lines[-1] == f"all {len(lines) - 2} gradients are right"
+
+
+def test_gradcheck_of_compiled_kernels(run):
+    before = backend.cpu_backend()
+    code, out, err = run("gradcheck", "--only", "tanh", "--backend", "numba")
+    assert code == 0
+    assert err == "" or err.startswith("minicnn: compiling kernels for this machine")
+    assert out.startswith("kernels: numba\n")
+    assert "numpy:one_pass" in out
+    assert "numba:one_pass" in out
+    assert backend.cpu_backend() == before
 
 
 def test_gradcheck_element_by_element(run):
@@ -529,6 +542,18 @@ def test_output_that_nobody_reads():
         command, shell=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert done.stderr == ""
+
+
+def test_what_needs_no_compiled_kernels_loads_none():
+    code = (
+        "import sys; from minicnn.cli import main; main(['models']); main(['summary', 'lenet5']);"
+        "main(['gradcheck', '--only', 'tanh']); print('numba' in sys.modules)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "MINICNN_BACKEND"}
+    environment["PYTHONPATH"] = str(ROOT)
+    asked = [sys.executable, "-c", code]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_help_loads_nothing_heavy():

@@ -13,6 +13,7 @@ import pytest
 
 import minicnn as mc
 from minicnn import functional as F
+from minicnn.kernels.numba.compiling import compiled, share
 from minicnn.kernels.numba.scratch import scratch
 
 FORK = """
@@ -69,6 +70,37 @@ def test_python_threads_do_not_disturb_each_other():
             assert all(np.array_equal(a, b) for a, b in zip(gradients, expected, strict=True))
 
 
+@compiled
+def mark(core, both, step):
+    first, (second,) = both
+    for job in share(core, first.size):
+        first[job] += step
+        second[job] += core[0] + 1
+
+
+@pytest.mark.parametrize("jobs", [0, 1, 2, 3, 100])
+def test_every_job_is_done_once_and_neighbours_on_one_core(jobs):
+    done, where = np.zeros(jobs, np.int64), np.zeros(jobs, np.int64)
+    mark((done, (where,)), 7)
+    assert (done == 7).all()
+    assert (np.diff(where) >= 0).all()
+    assert set(where) <= set(range(1, mc.get_num_threads() + 1))
+
+
+@compiled
+def reserve(core, numbers):
+    memory = np.empty(numbers)
+    for job in share(core, 1):
+        memory[job] = 0
+
+
+def test_a_kernel_that_finds_no_memory():
+    reserve(10)
+    with pytest.raises(MemoryError, match="reserve"):
+        reserve(1 << 55)
+    reserve(10)
+
+
 def test_scratch_memory_is_used_again_and_grows():
     first = scratch("test", (4, 5), np.dtype(np.float32))
     again = scratch("test", (2, 10), np.dtype(np.float32))
@@ -106,6 +138,21 @@ def words(code, folder=ROOT, **environment):
     return done.stderr.splitlines()
 
 
+DEFAULT = """
+import minicnn as mc
+with mc.trace() as ran:
+    mc.functional.relu(mc.ones(3))
+assert ran == [("relu.forward", "numba", "one_pass")], ran
+"""
+
+
+def test_what_is_not_said_is_numba(monkeypatch):
+    monkeypatch.delenv("MINICNN_BACKEND")
+    words(DEFAULT)
+    with pytest.raises(subprocess.CalledProcessError):
+        words(DEFAULT, MINICNN_BACKEND="numpy")
+
+
 def test_the_first_process_says_that_it_compiles(tmp_path):
     first, second = (words(USE, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
     assert len(first) == 1
@@ -119,6 +166,33 @@ def test_without_a_folder_to_write_to():
     assert line.startswith("minicnn: compiling kernels for this machine")
     assert line.endswith("set NUMBA_CACHE_DIR to a folder that can be written to")
     assert words(NOWHERE + USE, MINICNN_QUIET="1") == []
+
+
+FULL = """
+import errno, io, os
+from numba.core import caching
+
+def full(self, text):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+class Full(io.BufferedWriter):
+    write = full
+
+def opened(name, mode, open=open):
+    return Full(io.FileIO(name, mode)) if "w" in mode else open(name, mode)
+
+caching.open = opened
+"""
+
+
+def test_a_disk_that_is_full(tmp_path):
+    said = words(FULL + USE, NUMBA_CACHE_DIR=str(tmp_path))
+    assert len(said) == 2
+    assert "minicnn: compiled kernels cannot be kept in" in said[1]
+    assert "No space left" in said[1]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(words(USE, NUMBA_CACHE_DIR=str(tmp_path))) == 1
+    assert words(USE, NUMBA_CACHE_DIR=str(tmp_path)) == []
 
 
 def test_what_a_kernel_imports_may_change(tmp_path):

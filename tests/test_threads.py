@@ -8,14 +8,13 @@ import threading
 import numpy as np
 import pytest
 from numba import get_num_threads as numba_threads
-from numba import prange
 from numba import set_num_threads as set_numba_threads
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import minicnn as mc
 from minicnn import functional as F
 from minicnn.kernels import threads
-from minicnn.kernels.numba.compiling import compiled
+from minicnn.kernels.numba.compiling import compiled, share
 
 
 def blas_threads():
@@ -35,8 +34,8 @@ two = pytest.mark.skipif(threads.most() < 2, reason="this process has a single c
 
 
 @compiled
-def count(found):
-    for index in prange(found.size):
+def count(core, found):
+    for index in share(core, found.size):
         found[index] = numba_threads()
 
 

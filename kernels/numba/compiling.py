@@ -15,9 +15,10 @@ from typing import Any
 import numba
 import numpy as np
 from numba import njit
-from numba.core import event
+from numba.core import caching, event
 
 from minicnn.kernels import threads
+from minicnn.kernels.numba.parallel import on_all_cores
 
 # Sums may be reordered into vector lanes, always in the same way; no more of IEEE arithmetic is given up.
 REORDER = {"reassoc", "contract", "nsz"}
@@ -39,11 +40,27 @@ def helper(function: Callable[..., Any] | None = None, *, reorder: bool = False)
     """A part of kernels, compiled into each of them that calls it."""
     if function is None:
         return lambda function: helper(function, reorder=reorder)
-    return njit(error_model="numpy", nogil=True, fastmath=REORDER if reorder else False)(function)
+    return njit(**_options(reorder, no_cpython_wrapper=True))(function)
+
+
+def _options(reorder: bool, **others: bool) -> dict[str, Any]:
+    """Numba's options. A wrapper is what lets Python or C call a function: it would have to be compiled."""
+    fastmath = REORDER if reorder else False
+    return {"error_model": "numpy", "nogil": True, "fastmath": fastmath, "no_cfunc_wrapper": True, **others}
+
+
+@helper
+def share(core, jobs):
+    """The numbers of the jobs, of so many, that are this core's: neighbouring ones."""
+    number, cores = core
+    return range(jobs * number // cores, jobs * (number + 1) // cores)
 
 
 def compiled(function: Callable[..., None] | None = None, *, reorder: bool = False) -> Any:
-    """Compile a function on first use, for all cores, and keep the machine code on disk.
+    """Compile a function on first use, and keep the machine code on disk; call it on all cores.
+
+    Its first parameter is not the caller's: ``core`` says on which core it runs, of how many, as two numbers,
+    of which :func:`share` makes the jobs that are to be done there.
 
     Numba's simplest threading layer ends the process when two threads enter it at once, so that calls
     from several Python threads take turns. A forked process has lost the worker threads: there a
@@ -51,9 +68,7 @@ def compiled(function: Callable[..., None] | None = None, *, reorder: bool = Fal
     """
     if function is None:
         return lambda function: compiled(function, reorder=reorder)
-    dispatcher = njit(parallel=True, nogil=True, error_model="numpy", fastmath=REORDER if reorder else False)(
-        function
-    )
+    dispatcher = on_all_cores(function, **_options(reorder))
     _Announcement.keeps &= _keep_on_disk(dispatcher)
 
     def call(*arguments: Any) -> None:
@@ -64,15 +79,17 @@ def compiled(function: Callable[..., None] | None = None, *, reorder: bool = Fal
             )
         with _lock:
             if (number := threads.chosen()) is None:
-                dispatcher(*arguments)
+                failed = dispatcher(*arguments)
             else:
-                _limited(number, dispatcher, arguments)
+                failed = _limited(number, dispatcher, arguments)
+        if failed:
+            raise MemoryError(f"{call.__name__}: no memory left for what it needs besides its arrays")
 
     call.__doc__, call.__name__ = function.__doc__, function.__name__
     return call
 
 
-def _limited(number: int, dispatcher: Callable[..., None], arguments: tuple) -> None:
+def _limited(number: int, dispatcher: Callable[..., bool], arguments: tuple) -> bool:
     """Call with at most so many threads.
 
     Numba keeps one number for each Python thread. It is put back, so that outside of a call it is never less
@@ -80,11 +97,10 @@ def _limited(number: int, dispatcher: Callable[..., None], arguments: tuple) -> 
     """
     before = numba.get_num_threads()
     if number >= before:
-        dispatcher(*arguments)
-        return
+        return dispatcher(*arguments)
     numba.set_num_threads(number)
     try:
-        dispatcher(*arguments)
+        return dispatcher(*arguments)
     finally:
         numba.set_num_threads(before)
 
@@ -95,12 +111,31 @@ def _keep_on_disk(dispatcher: Any) -> bool:
     No folder that others can write to is tried instead: what lies in a cache is run.
     """
     try:
-        dispatcher.enable_caching()
+        dispatcher._cache = _Cache(dispatcher.py_func)
     except RuntimeError:  # "no locator available"
         return False
     # Numba itself would take the code for fresh as long as the function's own file stays the same.
     dispatcher._cache._cache_file._source_stamp = _stamp(dispatcher.py_func.__module__)
     return True
+
+
+class _Cache(caching.FunctionCache):
+    """Numba's cache, but a disk that is full, say, does not end the run.
+
+    Numba writes under another name first, so that nothing is left half-written.
+    """
+
+    told = False
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            super().save_overload(signature, data)
+        except OSError as error:
+            if not _Cache.told and not os.environ.get("MINICNN_QUIET"):
+                why = error.strerror or str(error)
+                line = f"minicnn: compiled kernels cannot be kept in {self.cache_path}: {why}"
+                print(line, file=sys.stderr, flush=True)
+            _Cache.told = True
 
 
 @functools.cache
@@ -127,7 +162,7 @@ class _Announcement(event.Listener):
         if self.made or not ours or os.environ.get("MINICNN_QUIET"):
             return
         _Announcement.made = True
-        line = "minicnn: compiling kernels for this machine; this takes up to half a minute"
+        line = "minicnn: compiling kernels for this machine; this takes about a quarter of a minute"
         line += (
             ", once" if self.keeps else ", each time: set NUMBA_CACHE_DIR to a folder that can be written to"
         )

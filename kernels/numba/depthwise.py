@@ -16,10 +16,10 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, prange
+from numba import get_num_threads
 
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.numba.compiling import compiled, helper, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain, share
 from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, clip, copy, dot
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of
@@ -118,14 +118,13 @@ def _to_image(planes, p0, numbers, x, x0, H, W):
 
 
 @compiled
-def _forward(x, H, W, w, b, bounds, y, numbers, offsets, copies, totals, steps):
+def _forward(core, x, H, W, w, b, bounds, y, numbers, offsets, copies, totals, steps):
     N, C, M = y.shape[0], y.shape[1], y.shape[2]
     OH, OW, _, columns = numbers[:4]
     T = offsets.size
     flat = y.reshape(-1)
-    for index in prange(N * C):
-        job = np.int64(index)
-        c0, t0 = get_thread_id() * steps[0], get_thread_id() * steps[1]
+    c0, t0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, N * C):
         _from_image(x, job * H * W, H, W, numbers, copies, c0)
         for m in range(M):
             oc = job % C * M + m
@@ -176,14 +175,13 @@ def _rows_apart(y, y0, numbers, out, o0, size):
 
 
 @compiled
-def _grad_input(gy, w, gx, H, W, numbers, back, first, copies, results, steps):
+def _grad_input(core, gy, w, gx, H, W, numbers, back, first, copies, results, steps):
     N, C, M = gx.shape[0], gx.shape[1], len(w) // back.size // gx.shape[1]
     OH, OW, rows, columns, sh, sw = numbers[:6]
     T, size = back.size, rows * columns
     flat = gx.reshape(-1)
-    for index in prange(N * C):
-        job = np.int64(index)
-        c0, r0 = get_thread_id() * steps[0], get_thread_id() * steps[1]
+    c0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, N * C):
         clear(copies, c0, steps[0])
         clear(results, r0, size)  # taps look back, by less than a plane
         for m in range(M):
@@ -216,13 +214,12 @@ def grad_input(gy, w, x_shape, g: Window):
 
 
 @compiled
-def _grad_weight(gy, x, H, W, N, gw, numbers, offsets, copies, results, steps):
+def _grad_weight(core, gy, x, H, W, N, gw, numbers, offsets, copies, results, steps):
     C, M, T = gw.shape
     OH, OW, rows, columns, sh, sw = numbers[:6]
     used = sh * sw * rows * columns
-    for index in prange(C):
-        c = np.int64(index)
-        c0, r0 = get_thread_id() * steps[0], get_thread_id() * steps[1]
+    c0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for c in share(core, C):
         sums = np.zeros((M, T), np.float64)
         clear(copies, c0 + used, steps[0] - used)
         for n in range(N):

@@ -1,9 +1,8 @@
 """Dropout: the words of Philox's stream are made where they are used, and never written to memory."""
 
 import numpy as np
-from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, helper, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain, share
 from minicnn.kernels.numba.elementwise import CHUNK
 from minicnn.kernels.numpy import dropout as reference
 from minicnn.kernels.numpy.philox import MULTIPLIERS, ROUNDS, WEYL_STEPS
@@ -31,10 +30,10 @@ def _philox(block, seed, words):
 
 
 @compiled
-def _forward(x, seed, block, skipped, threshold, scale, y, kept):
+def _forward(core, x, seed, block, skipped, threshold, scale, y, kept):
     zero = x.dtype.type(0)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
+    for index in share(core, (x.size + CHUNK - 1) // CHUNK):
+        first = index * CHUNK
         job = slice(first, first + CHUNK)
         xs, ys, ks = x[job], y[job], kept[job]
         words = np.empty((4, CHUNK // 4 + 1), np.uint32)
@@ -63,10 +62,10 @@ def forward(x, p, entries, seed, offset):
 
 
 @compiled
-def _backward(gy, kept, scale, gx):
+def _backward(core, gy, kept, scale, gx):
     zero = gy.dtype.type(0)
-    for index in prange((gy.size + CHUNK - 1) // CHUNK):
-        job = slice(np.int64(index) * CHUNK, (np.int64(index) + 1) * CHUNK)
+    for index in share(core, (gy.size + CHUNK - 1) // CHUNK):
+        job = slice(index * CHUNK, (index + 1) * CHUNK)
         gs, ks, out = gy[job], kept[job], gx[job]
         for i in range(gs.size):
             out[i] = gs[i] * (scale if ks[i] else zero)

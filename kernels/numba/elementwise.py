@@ -1,9 +1,8 @@
 """Element-wise operations on all cores, each a single pass over memory."""
 
 import numpy as np
-from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, helper, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain, share
 from minicnn.kernels.numba.exponential import exp, power
 from minicnn.kernels.registry import kernel
 
@@ -17,13 +16,18 @@ def entry_by_entry(function, *arrays, settings=()):
     return y
 
 
+@helper
+def entries(core, size):
+    """The places of this core's entries; unsigned, as places that could be negative keep vectors away."""
+    jobs = share(core, (size + CHUNK - 1) // CHUNK)
+    return range(np.uintp(jobs.start * CHUNK), np.uintp(min(jobs.stop * CHUNK, size)))
+
+
 @compiled
-def _relu(x, y):
+def _relu(core, x, y):
     zero = x.dtype.type(0)  # a plain 0 would turn each entry into float64 and back
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, x.size)):
-            y[i] = zero if x[i] <= zero else x[i]  # so that a NaN passes
+    for i in entries(core, x.size):
+        y[i] = zero if x[i] <= zero else x[i]  # so that a NaN passes
 
 
 @kernel("relu.forward", "numba", "one_pass")
@@ -33,13 +37,11 @@ def relu(x):
 
 
 @compiled
-def _relu_backward(gy, y, gx):
+def _relu_backward(core, gy, y, gx):
     zero = y.dtype.type(0)
-    for index in prange((y.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, y.size)):
-            g = gy[i]  # read in any case: a read under a condition is a branch, and keeps vectors away
-            gx[i] = g if y[i] > zero else zero
+    for i in entries(core, y.size):
+        g = gy[i]  # read in any case: a read under a condition is a branch, and keeps vectors away
+        gx[i] = g if y[i] > zero else zero
 
 
 @kernel("relu.backward", "numba", "one_pass")
@@ -49,13 +51,11 @@ def relu_backward(gy, y):
 
 
 @compiled
-def _relu6(x, y):
+def _relu6(core, x, y):
     zero, six = x.dtype.type(0), x.dtype.type(6)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, x.size)):
-            positive = zero if x[i] <= zero else x[i]
-            y[i] = six if positive >= six else positive
+    for i in entries(core, x.size):
+        positive = zero if x[i] <= zero else x[i]
+        y[i] = six if positive >= six else positive
 
 
 @kernel("relu6.forward", "numba", "one_pass")
@@ -65,13 +65,11 @@ def relu6(x):
 
 
 @compiled
-def _relu6_backward(gy, y, gx):
+def _relu6_backward(core, gy, y, gx):
     zero, six = y.dtype.type(0), y.dtype.type(6)
-    for index in prange((y.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, y.size)):
-            g = gy[i]
-            gx[i] = g if (y[i] > zero) & (y[i] < six) else zero
+    for i in entries(core, y.size):
+        g = gy[i]
+        gx[i] = g if (y[i] > zero) & (y[i] < six) else zero
 
 
 @kernel("relu6.backward", "numba", "one_pass")
@@ -81,13 +79,11 @@ def relu6_backward(gy, y):
 
 
 @compiled
-def _scale_where_negative(numbers, x, y, slope):
+def _scale_where_negative(core, numbers, x, y, slope):
     zero = x.dtype.type(0)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, x.size)):
-            number = numbers[i]
-            y[i] = number if x[i] > zero else number * slope
+    for i in entries(core, x.size):
+        number = numbers[i]
+        y[i] = number if x[i] > zero else number * slope
 
 
 @kernel("leaky_relu.forward", "numba", "one_pass")
@@ -103,15 +99,13 @@ def leaky_relu_backward(gy, x, slope):
 
 
 @compiled
-def _tanh(x, y):
+def _tanh(core, x, y):
     two = x.dtype.type(2)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, x.size)):
-            # With u = e^(−2|x|) − 1, tanh |x| = −u / (u + 2); for small x, u keeps the digits that e^… loses.
-            scale, p = power(-two * abs(x[i]))
-            u = scale * p + (scale - x.dtype.type(1))
-            y[i] = np.copysign(u / (u + two), x[i])
+    for i in entries(core, x.size):
+        # With u = e^(−2|x|) − 1, tanh |x| = −u / (u + 2); for small x, u keeps the digits that e^… loses.
+        scale, p = power(-two * abs(x[i]))
+        u = scale * p + (scale - x.dtype.type(1))
+        y[i] = np.copysign(u / (u + two), x[i])
 
 
 @kernel("tanh.forward", "numba", "one_pass")
@@ -121,12 +115,10 @@ def tanh(x):
 
 
 @compiled
-def _tanh_backward(gy, y, gx):
+def _tanh_backward(core, gy, y, gx):
     one = y.dtype.type(1)
-    for index in prange((y.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, y.size)):
-            gx[i] = gy[i] * (one - y[i] * y[i])
+    for i in entries(core, y.size):
+        gx[i] = gy[i] * (one - y[i] * y[i])
 
 
 @kernel("tanh.backward", "numba", "one_pass")
@@ -143,12 +135,10 @@ def _logistic(x, zero, one):
 
 
 @compiled
-def _sigmoid(x, y):
+def _sigmoid(core, x, y):
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, x.size)):
-            y[i] = _logistic(x[i], zero, one)
+    for i in entries(core, x.size):
+        y[i] = _logistic(x[i], zero, one)
 
 
 @kernel("sigmoid.forward", "numba", "one_pass")
@@ -158,12 +148,10 @@ def sigmoid(x):
 
 
 @compiled
-def _sigmoid_backward(gy, y, gx):
+def _sigmoid_backward(core, gy, y, gx):
     one = y.dtype.type(1)
-    for index in prange((y.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, y.size)):
-            gx[i] = gy[i] * y[i] * (one - y[i])
+    for i in entries(core, y.size):
+        gx[i] = gy[i] * y[i] * (one - y[i])
 
 
 @kernel("sigmoid.backward", "numba", "one_pass")
@@ -173,12 +161,10 @@ def sigmoid_backward(gy, y):
 
 
 @compiled
-def _silu(x, y):
+def _silu(core, x, y):
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, x.size)):
-            y[i] = x[i] * _logistic(x[i], zero, one)
+    for i in entries(core, x.size):
+        y[i] = x[i] * _logistic(x[i], zero, one)
 
 
 @kernel("silu.forward", "numba", "one_pass")
@@ -188,13 +174,11 @@ def silu(x):
 
 
 @compiled
-def _silu_backward(gy, x, gx):
+def _silu_backward(core, gy, x, gx):
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    for index in prange((x.size + CHUNK - 1) // CHUNK):
-        first = np.int64(index) * CHUNK
-        for i in range(first, min(first + CHUNK, x.size)):
-            s = _logistic(x[i], zero, one)
-            gx[i] = gy[i] * (s + x[i] * s * (one - s))
+    for i in entries(core, x.size):
+        s = _logistic(x[i], zero, one)
+        gx[i] = gy[i] * (s + x[i] * s * (one - s))
 
 
 @kernel("silu.backward", "numba", "one_pass")

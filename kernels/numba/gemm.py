@@ -11,9 +11,8 @@ Numbers are added in one order whatever the number of threads, so that results r
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, helper
+from minicnn.kernels.numba.compiling import compiled, helper, share
 from minicnn.kernels.numba.micro import tile
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.turning import turn
@@ -52,7 +51,7 @@ def multiply(x, x0, base, base0, count, offset, K, w, w0, y, y0, width, fresh, r
 
 
 @compiled
-def sweep(x, w, bias, bounds, offset, grid, x_steps, y, y_steps, channels, rows_tag, vectors_tag):
+def sweep(core, x, w, bias, bounds, offset, grid, x_steps, y, y_steps, channels, rows_tag, vectors_tag):
     """y[where q's result belongs + o · y_steps[4]] = clip(bias[o] + Σ_k x[base_q + offset_k] w[k, o]).
 
     x, y: flat. w: (groups, blocks of channels, K, width). grid: images, groups, rows and columns of
@@ -66,13 +65,12 @@ def sweep(x, w, bias, bounds, offset, grid, x_steps, y, y_steps, channels, rows_
     pixels = QH * QW
     total = N * pixels
     jobs_per_group = (total + BLOCK - 1) // BLOCK
-    for index in prange(G * jobs_per_group):
-        job = np.int64(index)  # prange counts in unsigned numbers, which do not mix with others
+    base, home = np.empty(BLOCK + rows, np.int64), np.empty(BLOCK, np.int64)
+    sums = np.empty((BLOCK + rows) * width, x.dtype)
+    for job in share(core, G * jobs_per_group):
         g = job // jobs_per_group
         q0 = job % jobs_per_group * BLOCK
         count = min(BLOCK, total - q0)
-        base = np.empty(BLOCK + rows, np.int64)
-        home = np.empty(BLOCK, np.int64)
         n, pixel = divmod(q0, pixels)
         h, v = divmod(pixel, QW)
         for q in range(count):  # counted on, which spares two divisions for each pixel
@@ -85,7 +83,6 @@ def sweep(x, w, bias, bounds, offset, grid, x_steps, y, y_steps, channels, rows_
                     n, h = n + 1, 0
         for q in range(count, count + rows):
             base[q] = base[0]  # the last tile's surplus rows compute something, and are not kept
-        sums = np.empty((BLOCK + rows) * width, x.dtype)
         for block in range(blocks):
             first = block * width
             w0 = (g * blocks + block) * K * width
@@ -116,7 +113,7 @@ def sweep(x, w, bias, bounds, offset, grid, x_steps, y, y_steps, channels, rows_
 
 
 @compiled
-def correlate(x, image, group, base, offset, w, parts, rows_tag, vectors_tag):
+def correlate(core, x, image, group, base, offset, w, parts, rows_tag, vectors_tag):
     """parts[p, g, block, q, o] = Σ_n Σ_k x[n · image + g · group + base_q + offset_k] · w[n, g, block, k, o].
 
     x: flat. base: (Q + rows,), the last ``rows`` repeating any of the others. w: (N, groups, blocks, K,
@@ -128,8 +125,8 @@ def correlate(x, image, group, base, offset, w, parts, rows_tag, vectors_tag):
     Q = base.size - rows
     P = parts.shape[0]
     q_blocks = (Q + BLOCK - 1) // BLOCK
-    for index in prange(P * G * blocks * q_blocks):
-        rest, q_block = divmod(np.int64(index), q_blocks)
+    for index in share(core, P * G * blocks * q_blocks):
+        rest, q_block = divmod(index, q_blocks)
         rest, block = divmod(rest, blocks)
         part, g = divmod(rest, G)
         q0 = q_block * BLOCK
@@ -146,11 +143,11 @@ def correlate(x, image, group, base, offset, w, parts, rows_tag, vectors_tag):
 
 
 @compiled
-def _pack(source, matrix_step, channel_step, outer_step, offsets, channels, out):
+def _pack(core, source, matrix_step, channel_step, outer_step, offsets, channels, out):
     matrices, blocks, K, width = out.shape
     inner = offsets.size
-    for index in prange(matrices * blocks):
-        m, block = divmod(np.int64(index), blocks)
+    for index in share(core, matrices * blocks):
+        m, block = divmod(index, blocks)
         here = min(width, channels - block * width)
         first = m * matrix_step + block * width * channel_step
         for outer in range(K // inner):
@@ -164,14 +161,14 @@ def _pack(source, matrix_step, channel_step, outer_step, offsets, channels, out)
 
 
 @compiled
-def _pack_rows(source, matrix_step, channel_step, channels, out):
+def _pack_rows(core, source, matrix_step, channel_step, channels, out):
     matrices, blocks, K, width = out.shape
     flat = out.reshape(-1)
-    for index in prange(matrices * blocks):
-        m, block = divmod(np.int64(index), blocks)
+    for index in share(core, matrices * blocks):
+        m, block = divmod(index, blocks)
         here = min(width, channels - block * width)
         first = m * matrix_step + block * width * channel_step
-        to = np.int64(index) * K * width
+        to = index * K * width
         turn(source, first, channel_step, here, flat, to, width, K, None, 0, None, False, True)
         for o in range(here, width):
             for k in range(K):

@@ -6,19 +6,18 @@ spinning after each call and would take the cores from the kernels that follow.
 """
 
 import numpy as np
-from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.registry import kernel
 
 COLUMNS = 1024  # of the weights, in a job of grad_input: with four rows of gx they fit the first-level cache
 
 
 @compiled(reorder=True)
-def _forward(x, w, b, y):
+def _forward(core, x, w, b, y):
     M, K = x.shape
-    for index in prange((w.shape[0] + 1) // 2):
-        o = 2 * np.int64(index)
+    for index in share(core, (w.shape[0] + 1) // 2):
+        o = 2 * index
         p = min(o + 1, w.shape[0] - 1)  # two outputs at a time; the last may be one output twice
         w0, w1 = w[o], w[p]
         for m in range(0, M, 4):
@@ -56,11 +55,11 @@ def forward(x, w, b):
 
 
 @compiled(reorder=True)
-def _grad_input(gy, w, gx):
+def _grad_input(core, gy, w, gx):
     M, K = gx.shape
     O = gy.shape[1]
-    for index in prange((K + COLUMNS - 1) // COLUMNS):
-        first = np.int64(index) * COLUMNS
+    for index in share(core, (K + COLUMNS - 1) // COLUMNS):
+        first = index * COLUMNS
         last = min(first + COLUMNS, K)
         for m in range(M):
             gx[m, first:last] = 0
@@ -84,10 +83,9 @@ def grad_input(gy, w):
 
 
 @compiled(reorder=True)
-def _grad_weight(gy, x, gw):
+def _grad_weight(core, gy, x, gw):
     M, K = x.shape
-    for index in prange(gw.shape[0]):
-        o = np.int64(index)
+    for o in share(core, gw.shape[0]):
         row = gw[o]
         row[:] = 0
         for m in range(0, M - 3, 4):

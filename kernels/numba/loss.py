@@ -1,21 +1,20 @@
 """Softmax and cross-entropy in one: a row of outputs stays in the first-level cache from its maximum on."""
 
 import numpy as np
-from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.elementwise import CHUNK
 from minicnn.kernels.numba.exponential import exp
 from minicnn.kernels.registry import kernel
 
 
 @compiled(reorder=True)
-def _forward(x, labels, weight, smoothing, losses, p):
+def _forward(core, x, labels, weight, smoothing, losses, p):
     R, C = x.shape
     zero, one = x.dtype.type(0), x.dtype.type(1)
     rows = max(CHUNK // C, 1)  # in a job
-    for index in prange((R + rows - 1) // rows):
-        for r in range(np.int64(index) * rows, min((np.int64(index) + 1) * rows, R)):
+    for index in share(core, (R + rows - 1) // rows):
+        for r in range(index * rows, min((index + 1) * rows, R)):
             row, powers = x[r], p[r]
             largest = row[0]
             for c in range(1, C):
@@ -49,27 +48,27 @@ def cross_entropy(x, labels, weight, smoothing):
 
 
 @compiled
-def _backward(gy, p, labels, weight, smoothing, gx):
+def _backward(core, gy, p, labels, weight, smoothing, gx):
     R, C = p.shape
     zero, one = p.dtype.type(0), p.dtype.type(1)
-    share = smoothing / p.dtype.type(C)
+    of_each = smoothing / p.dtype.type(C)
     rows = max(CHUNK // C, 1)
     all_weights = zero
     for c in range(C):
         all_weights += weight[c]
-    for index in prange((R + rows - 1) // rows):
-        for r in range(np.int64(index) * rows, min((np.int64(index) + 1) * rows, R)):
+    for index in share(core, (R + rows - 1) // rows):
+        for r in range(index * rows, min((index + 1) * rows, R)):
             row, out = p[r], gx[r]
             t = labels[r]
             if t < 0:
                 out[:] = zero
                 continue
             own = (one - smoothing) * weight[t]
-            sum_q = own + share * all_weights
+            sum_q = own + of_each * all_weights
             g = gy[r]
             for c in range(C):
-                out[c] = g * (row[c] * sum_q - share * weight[c])
-            out[t] = g * (row[t] * sum_q - (share * weight[t] + own))
+                out[c] = g * (row[c] * sum_q - of_each * weight[c])
+            out[t] = g * (row[t] * sum_q - (of_each * weight[t] + own))
 
 
 @kernel("cross_entropy.backward", "numba", "by_rows")

@@ -1,9 +1,8 @@
 """Local response normalisation: a run of pixels at a time, with all of its channels in the cache."""
 
 import numpy as np
-from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, helper
+from minicnn.kernels.numba.compiling import compiled, helper, share
 from minicnn.kernels.numba.norm import as_rows
 from minicnn.kernels.registry import kernel
 
@@ -24,11 +23,11 @@ def _power(d, beta, out):
 
 
 @compiled
-def _forward(x, before, after, scale, beta, k, y, d):
+def _forward(core, x, before, after, scale, beta, k, y, d):
     N, C, P = x.shape
     jobs = (P + PIXELS - 1) // PIXELS
-    for index in prange(N * jobs):
-        n, job = divmod(np.int64(index), jobs)
+    for index in share(core, N * jobs):
+        n, job = divmod(index, jobs)
         run = slice(job * PIXELS, (job + 1) * PIXELS)
         for c in range(C):
             base, out, own = d[n, c, run], y[n, c, run], x[n, c, run]
@@ -52,11 +51,11 @@ def forward(x, size, alpha, beta, k):
 
 
 @compiled
-def _backward(gy, x, d, before, after, factor, beta, gx):
+def _backward(core, gy, x, d, before, after, factor, beta, gx):
     N, C, P = x.shape
     jobs = (P + PIXELS - 1) // PIXELS
-    for index in prange(N * jobs):
-        n, job = divmod(np.int64(index), jobs)
+    for index in share(core, N * jobs):
+        n, job = divmod(index, jobs)
         run = slice(job * PIXELS, (job + 1) * PIXELS)
         through_d = np.empty((C, min(PIXELS, P - job * PIXELS)), x.dtype)
         for c in range(C):

@@ -17,9 +17,8 @@ with zeros for the surplus: a tile of vectors of partial sums, each added up whe
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.micro import Tile, dots, tile_of_pixels
 from minicnn.kernels.numba.rows import clear, clip, copy
 from minicnn.kernels.numba.scratch import scratch
@@ -42,7 +41,7 @@ def pays(channels: int, pixels: int) -> bool:
 
 
 @compiled
-def sweep(x, A, bias, bounds, offset, grid, x_steps, y, y_steps, rows_tag, vectors_tag):
+def sweep(core, x, A, bias, bounds, offset, grid, x_steps, y, y_steps, rows_tag, vectors_tag):
     """y[where p's result belongs] = clip(bias[o] + Σ_k A[g · O + o, k] · x[p + offset_k]).
 
     x, y, A: flat. grid: images, groups, channels of each, rows and columns of results. x_steps: from one
@@ -56,8 +55,8 @@ def sweep(x, A, bias, bounds, offset, grid, x_steps, y, y_steps, rows_tag, vecto
     height = max(1, BLOCK // pitch)  # rows of results in a job
     blocks = (QH + height - 1) // height
     size = height * pitch + width
-    for index in prange(N * G * blocks):
-        rest, block = divmod(np.int64(index), blocks)
+    for index in share(core, N * G * blocks):
+        rest, block = divmod(index, blocks)
         n, g = divmod(rest, G)
         first = block * height * pitch
         here = min(height, QH - block * height)
@@ -79,25 +78,25 @@ def sweep(x, A, bias, bounds, offset, grid, x_steps, y, y_steps, rows_tag, vecto
 
 
 @compiled
-def _widen(gy, rows, columns, pitch, out):
+def _widen(core, gy, rows, columns, pitch, out):
     """out[c, n] = gy[n, c] with rows of ``pitch`` numbers, zeros after the first ``columns``."""
     C, N, size = out.shape
     flat = out.reshape(-1)
-    for index in prange(N * C):
-        n, c = divmod(np.int64(index), C)
+    for index in share(core, N * C):
+        n, c = divmod(index, C)
         clear(flat, (c * N + n) * size, size)
         for i in range(rows):
-            copy(gy, (np.int64(index) * rows + i) * columns, flat, (c * N + n) * size + i * pitch, columns)
+            copy(gy, (index * rows + i) * columns, flat, (c * N + n) * size + i * pitch, columns)
 
 
 @compiled
-def _correlate(x, group, at, offset, gy, channels, parts, rows_tag, vectors_tag):
+def _correlate(core, x, group, at, offset, gy, channels, parts, rows_tag, vectors_tag):
     P, G, O, K = parts.shape
     rows, together = len(rows_tag), len(vectors_tag)
     lanes = VECTOR_BYTES // x.itemsize
     size = at.size * lanes
-    for index in prange(P * G * (O // rows)):
-        rest, block = divmod(np.int64(index), O // rows)
+    for index in share(core, P * G * (O // rows)):
+        rest, block = divmod(index, O // rows)
         part, g = divmod(rest, G)
         first, last = part * at.size // P, (part + 1) * at.size // P
         base, sums = np.empty(rows, np.int64), np.empty(rows * together * lanes, x.dtype)

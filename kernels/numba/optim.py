@@ -7,10 +7,9 @@ go the same way as the large weights.
 from math import sqrt
 
 import numpy as np
-from numba import prange
 
 from minicnn.kernels.numba.compiling import compiled, plain
-from minicnn.kernels.numba.elementwise import CHUNK
+from minicnn.kernels.numba.elementwise import entries
 from minicnn.kernels.registry import kernel
 
 
@@ -32,19 +31,16 @@ def update(function, w, g, state, maximize, *numbers):
 
 
 @compiled
-def _sgd(w, g, u, sign, decay, lr, momentum, fresh, per_g, per_u):
-    for index in prange((w.size + CHUNK - 1) // CHUNK):
-        job = slice(np.int64(index) * CHUNK, (np.int64(index) + 1) * CHUNK)
-        ws, gs, us = w[job], g[job], u[job]
-        if us.size == 0:
-            for i in range(ws.size):
-                ws[i] -= lr * (sign * gs[i] + decay * ws[i])
-        else:
-            for i in range(ws.size):
-                d = sign * gs[i] + decay * ws[i]
-                v = momentum * us[i] + fresh * d
-                us[i] = v
-                ws[i] -= lr * (per_g * d + per_u * v)
+def _sgd(core, w, g, u, sign, decay, lr, momentum, fresh, per_g, per_u):
+    if u.size == 0:
+        for i in entries(core, w.size):
+            w[i] -= lr * (sign * g[i] + decay * w[i])
+    else:
+        for i in entries(core, w.size):
+            d = sign * g[i] + decay * w[i]
+            v = momentum * u[i] + fresh * d
+            u[i] = v
+            w[i] -= lr * (per_g * d + per_u * v)
 
 
 @kernel("sgd.update", "numba", "one_pass")
@@ -55,25 +51,22 @@ def sgd(w, g, u, maximize, decay, lr, momentum, fresh, nesterov):
 
 
 @compiled
-def _rmsprop(w, g, v, m, u, sign, decay, lr, alpha, new, eps, momentum):
+def _rmsprop(core, w, g, v, m, u, sign, decay, lr, alpha, new, eps, momentum):
     zero = w.dtype.type(0)
-    for index in prange((w.size + CHUNK - 1) // CHUNK):
-        job = slice(np.int64(index) * CHUNK, (np.int64(index) + 1) * CHUNK)
-        ws, gs, vs, ms, us = w[job], g[job], v[job], m[job], u[job]
-        for i in range(ws.size):
-            d = sign * gs[i] + decay * ws[i]
-            variance = alpha * vs[i] + new * d * d
-            vs[i] = variance
-            if ms.size:
-                mean = alpha * ms[i] + new * d
-                ms[i] = mean
-                variance -= mean * mean
-                variance = zero if variance < zero else variance  # which rounding can bring about
-            step = d / (np.sqrt(variance) + eps)
-            if us.size:
-                step += momentum * us[i]
-                us[i] = step
-            ws[i] -= lr * step
+    for i in entries(core, w.size):
+        d = sign * g[i] + decay * w[i]
+        variance = alpha * v[i] + new * d * d
+        v[i] = variance
+        if m.size:
+            mean = alpha * m[i] + new * d
+            m[i] = mean
+            variance -= mean * mean
+            variance = zero if variance < zero else variance  # which rounding can bring about
+        step = d / (np.sqrt(variance) + eps)
+        if u.size:
+            step += momentum * u[i]
+            u[i] = step
+        w[i] -= lr * step
 
 
 @kernel("rmsprop.update", "numba", "one_pass")
@@ -83,16 +76,13 @@ def rmsprop(w, g, v, m, u, maximize, decay, lr, alpha, eps, momentum):
 
 
 @compiled
-def _adam(w, g, m, v, sign, decay, shrink, per_m, per_g, beta1, new1, beta2, new2, per_root, eps):
-    for index in prange((w.size + CHUNK - 1) // CHUNK):
-        job = slice(np.int64(index) * CHUNK, (np.int64(index) + 1) * CHUNK)
-        ws, gs, ms, vs = w[job], g[job], m[job], v[job]
-        for i in range(ws.size):
-            d = sign * gs[i] + decay * ws[i]
-            mean = beta1 * ms[i] + new1 * d
-            square = beta2 * vs[i] + new2 * d * d
-            ms[i], vs[i] = mean, square
-            ws[i] = shrink * ws[i] - (per_m * mean + per_g * d) / (np.sqrt(square) * per_root + eps)
+def _adam(core, w, g, m, v, sign, decay, shrink, per_m, per_g, beta1, new1, beta2, new2, per_root, eps):
+    for i in entries(core, w.size):
+        d = sign * g[i] + decay * w[i]
+        mean = beta1 * m[i] + new1 * d
+        square = beta2 * v[i] + new2 * d * d
+        m[i], v[i] = mean, square
+        w[i] = shrink * w[i] - (per_m * mean + per_g * d) / (np.sqrt(square) * per_root + eps)
 
 
 @kernel("adam.update", "numba", "one_pass")
@@ -111,17 +101,14 @@ def nadam(w, g, m, v, maximize, decay, ahead, now, beta1, beta2, eps, t):
 
 
 @compiled
-def _adamax(w, g, m, u, sign, decay, per_m, beta1, new1, beta2, eps):
-    for index in prange((w.size + CHUNK - 1) // CHUNK):
-        job = slice(np.int64(index) * CHUNK, (np.int64(index) + 1) * CHUNK)
-        ws, gs, ms, us = w[job], g[job], m[job], u[job]
-        for i in range(ws.size):
-            d = sign * gs[i] + decay * ws[i]
-            mean = beta1 * ms[i] + new1 * d
-            before, now = beta2 * us[i], abs(d) + eps
-            largest = before if before > now else now
-            ms[i], us[i] = mean, largest
-            ws[i] -= per_m * mean / largest
+def _adamax(core, w, g, m, u, sign, decay, per_m, beta1, new1, beta2, eps):
+    for i in entries(core, w.size):
+        d = sign * g[i] + decay * w[i]
+        mean = beta1 * m[i] + new1 * d
+        before, now = beta2 * u[i], abs(d) + eps
+        largest = before if before > now else now
+        m[i], u[i] = mean, largest
+        w[i] -= per_m * mean / largest
 
 
 @kernel("adamax.update", "numba", "one_pass")

@@ -11,10 +11,10 @@ from each of a thousand planes. The gradient to the weights sums over pixels and
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, prange
+from numba import get_num_threads
 
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.gemm import DEPTH
 from minicnn.kernels.numba.micro import PIXELS, move, tile
 from minicnn.kernels.numba.rows import clip
@@ -27,7 +27,7 @@ BLOCK_BYTES = 128 << 10  # of pixels copied together: they stay in the second-le
 
 
 @compiled
-def _product(A, bias, bounds, x, blocks, sums, y, offset, rows_tag, vectors_tag):
+def _product(core, A, bias, bounds, x, blocks, sums, y, offset, rows_tag, vectors_tag):
     N, K, P = x.shape
     _, O, _ = y.shape
     rows, width = len(rows_tag), sums.shape[2]
@@ -36,9 +36,9 @@ def _product(A, bias, bounds, x, blocks, sums, y, offset, rows_tag, vectors_tag)
     total = N * P
     bounded = bounds[0] > -np.inf or bounds[1] < np.inf
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-    for index in prange((total + parts * width - 1) // (parts * width)):
-        q0 = np.int64(index) * parts * width
-        thread = get_thread_id()
+    for index in share(core, (total + parts * width - 1) // (parts * width)):
+        q0 = index * parts * width
+        thread = core[0]
         block, out = blocks[thread].reshape(-1), sums[thread]  # (parts, K, width); (rows, width)
         flat_out = out.reshape(-1)
         used = min(parts, (total - q0 + width - 1) // width)

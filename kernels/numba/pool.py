@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, get_thread_id, prange, types
+from numba import get_num_threads, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.numba.compiling import compiled, helper, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain, share
 from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, copy
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.vectors import VECTOR_BYTES, WHOLE, Emitter
@@ -37,7 +37,8 @@ BAND = 1024  # windows at a time: with 2x2 pixels to each, half of a first-level
 class Table(NamedTuple):
     """Where each number of a band's copy comes from, and which of them lie outside; for all bands."""
 
-    source: np.ndarray  # (bands, numbers)
+    source: np.ndarray  # band after band
+    size: int  # numbers in a band
     blanks: np.ndarray  # band after band
     first: np.ndarray  # where each band's begin; at the end, how many there are
 
@@ -48,7 +49,8 @@ def _table(rows: np.ndarray, columns: np.ndarray, H: int, W: int) -> Table:
     source = np.where(inside, rows * W + columns, 0).reshape(len(rows), -1)
     outside = ~inside.reshape(source.shape)
     first = np.concatenate([[0], np.cumsum(outside.sum(1))])
-    return Table(source.astype(np.uint32), np.nonzero(outside)[1].astype(np.uint32), first)
+    blanks = np.nonzero(outside)[1]
+    return Table(source.astype(np.uint32).ravel(), source.shape[1], blanks.astype(np.uint32), first)
 
 
 class Layout(NamedTuple):
@@ -119,8 +121,8 @@ def _look_up(x, x0, source, s0, y, y0, count):
 @helper
 def _band(x, x0, table, band, blank, y, y0):
     """Copy what the table says for this band, and blanks."""
-    source, blanks, first = table
-    _look_up(x, x0, source.reshape(-1), band * source.shape[1], y, y0, source.shape[1])
+    source, size, blanks, first = table
+    _look_up(x, x0, source, band * size, y, y0, size)
     for k in range(first[band], first[band + 1]):
         y[np.uintp(y0) + np.uintp(blanks[np.uintp(k)])] = blank
 
@@ -188,13 +190,12 @@ max_taps: Any = intrinsic(_max_taps)
 
 
 @compiled
-def _max_forward(x, untold, y, winner, sizes, band, offsets, pixels, copies, steps, both):
+def _max_forward(core, x, untold, y, winner, sizes, band, offsets, pixels, copies, steps, both):
     HW, OH, OW, columns = sizes
     results, winners = both
     blank = x.dtype.type(-np.inf)
-    for index in prange(y.size // (OH * OW)):
-        job, thread = np.int64(index), get_thread_id()
-        c0, r0 = thread * steps[0], thread * steps[1]
+    c0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, y.size // (OH * OW)):
         for row in range(0, OH, band):
             rows, to = min(band, OH - row), (job * OH + row) * OW
             q0, count = row * columns, rows * columns
@@ -211,7 +212,7 @@ def max_forward(x, OH, OW, g: Window):
     winner = np.empty(y.shape, np.uint8 if g.kernel[0] * g.kernel[1] <= 256 else np.int32)
     a = layout(g, *x.shape[2:], OH, OW)
     untold = in_rows(first_taps(x.shape, OH, OW, g).astype(f"i{x.itemsize}"), a.sizes[3])
-    copies, of_copy = memory("pixels", a.pixels.source.shape[1], x.dtype)
+    copies, of_copy = memory("pixels", a.pixels.size, x.dtype)
     results, of_result = memory("results", a.band * a.sizes[3], x.dtype)
     winners = scratch("pool's winners", results.shape, winner.dtype)
     steps, both = (of_copy, of_result), (results, winners)
@@ -221,12 +222,12 @@ def max_forward(x, OH, OW, g: Window):
 
 
 @compiled
-def _max_backward(gy, winner, offsets, rows, columns, gx, sizes, steps):
+def _max_backward(core, gy, winner, offsets, rows, columns, gx, sizes, steps):
     H, W, OH, OW = sizes
     sh, sw, top, left = steps
     zero = gx.dtype.type(0)
-    for index in prange(gy.size // (OH * OW)):
-        x0, q = np.int64(index) * H * W, np.int64(index) * OH * OW
+    for index in share(core, gy.size // (OH * OW)):
+        x0, q = index * H * W, index * OH * OW
         for p in range(np.uintp(x0), np.uintp(x0 + H * W)):
             gx[p] = zero
         for oh in range(OH):
@@ -261,12 +262,11 @@ def in_rows(table: np.ndarray, columns: int) -> np.ndarray:
 
 
 @compiled
-def _avg_forward(x, divisor, ones, y, sizes, band, offsets, pixels, copies, steps, results):
+def _avg_forward(core, x, divisor, ones, y, sizes, band, offsets, pixels, copies, steps, results):
     HW, OH, OW, columns = sizes
     zero = x.dtype.type(0)
-    for index in prange(y.size // (OH * OW)):
-        job, thread = np.int64(index), get_thread_id()
-        c0, r0 = thread * steps[0], thread * steps[1]
+    c0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, y.size // (OH * OW)):
         for row in range(0, OH, band):
             rows, to = min(band, OH - row), (job * OH + row) * OW
             count = rows * columns
@@ -284,7 +284,7 @@ def avg_forward(x, divisor, g: Window):
         return adaptive_avg_forward(x, *whole(x.shape))
     y = np.empty((*x.shape[:2], *divisor.shape), x.dtype)
     a = layout(g, *x.shape[2:], *divisor.shape)
-    copies, of_copy = memory("pixels", a.pixels.source.shape[1], x.dtype)
+    copies, of_copy = memory("pixels", a.pixels.size, x.dtype)
     results, of_result = memory("results", a.band * a.sizes[3], x.dtype)
     divisor, ones, steps = (
         in_rows(divisor, a.sizes[3]),
@@ -308,14 +308,13 @@ def avg_forward(x, divisor, g: Window):
 
 
 @compiled
-def _avg_backward(gy, divisor, ones, gx, sizes, band, windows, tables, shares, steps, results):
+def _avg_backward(core, gy, divisor, ones, gx, sizes, band, windows, tables, shares, steps, results):
     HW, OH, OW, columns = sizes
     back, ends, taps, planes = tables
-    size, zero = windows[0].shape[1], gy.dtype.type(0)
+    size, zero = windows.size, gy.dtype.type(0)
     of_plane = band * columns
-    for index in prange(gy.size // (OH * OW)):
-        job, thread = np.int64(index), get_thread_id()
-        s0, r0 = thread * steps[0], thread * steps[1]
+    s0, r0 = core[0] * steps[0], core[0] * steps[1]
+    for job in share(core, gy.size // (OH * OW)):
         for n in range(len(ends) - 1):
             _band(gy, job * OH * OW, windows, n, zero, shares, s0)
             _divide(shares, s0, divisor, n * size, size)
@@ -333,9 +332,9 @@ def avg_backward(gy, divisor, x_shape, g: Window):
         return adaptive_avg_backward(gy, *whole(x_shape), x_shape)
     gx = np.empty(x_shape, gy.dtype)
     a = layout(g, *x_shape[2:], *divisor.shape)
-    shares, of_shares = memory("shares", a.windows.source.shape[1], gy.dtype)
+    shares, of_shares = memory("shares", a.windows.size, gy.dtype)
     results, of_results = memory("results", (len(a.planes) - 1) * a.band * a.sizes[3], gy.dtype)
-    divisor, ones = divisor.ravel()[a.windows.source].ravel(), np.ones(a.taps.size, gy.dtype)
+    divisor, ones = divisor.ravel()[a.windows.source], np.ones(a.taps.size, gy.dtype)
     memories = shares, (of_shares, of_results), results
     _avg_backward(plain(gy).ravel(), divisor, ones, gx.ravel(), a.sizes, a.band, a.windows, a[5:], *memories)
     return gx
@@ -355,8 +354,8 @@ def as_one_row(x, rows, columns):
 
 
 @compiled(reorder=True)
-def _adaptive_avg_forward(x, rows, columns, y):
-    for index in prange(x.shape[0]):
+def _adaptive_avg_forward(core, x, rows, columns, y):
+    for index in share(core, x.shape[0]):
         for oh in range(len(rows)):
             for ow in range(len(columns)):
                 top, bottom, left, right = rows[oh, 0], rows[oh, 1], columns[ow, 0], columns[ow, 1]
@@ -376,8 +375,8 @@ def adaptive_avg_forward(x, rows, columns):
 
 
 @compiled
-def _adaptive_avg_backward(gx, rows, columns, gy):
-    for index in prange(gy.shape[0]):
+def _adaptive_avg_backward(core, gx, rows, columns, gy):
+    for index in share(core, gy.shape[0]):
         _, H, W = gx.shape
         for h in range(np.uintp(H)):
             for v in range(np.uintp(W)):
@@ -385,10 +384,10 @@ def _adaptive_avg_backward(gx, rows, columns, gy):
         for oh in range(len(rows)):
             for ow in range(len(columns)):
                 top, bottom, left, right = rows[oh, 0], rows[oh, 1], columns[ow, 0], columns[ow, 1]
-                share = gy[index, oh, ow] / gy.dtype.type((bottom - top) * (right - left))
+                part = gy[index, oh, ow] / gy.dtype.type((bottom - top) * (right - left))
                 for h in range(np.uintp(top), np.uintp(bottom)):
                     for v in range(np.uintp(left), np.uintp(right)):
-                        gx[index, h, v] += share
+                        gx[index, h, v] += part
 
 
 @kernel("adaptive_avg_pool2d.backward", "numba", "loops")

@@ -6,10 +6,9 @@ import math
 import threading
 
 import numpy as np
-from numba import prange
 
 from minicnn.kernels.geometry import Pair
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.rows import clear, copy
 
 LINE = 64  # bytes in a line of the cache; a vector that lies across two costs two loads
@@ -30,16 +29,16 @@ def scratch(use: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 @compiled
-def _pad(x, sizes, out):
+def _pad(core, x, sizes, out):
     H, W, PH, PW, top, left = sizes
-    for index in prange(out.size // (PH * PW)):
+    for index in share(core, out.size // (PH * PW)):
         for ph in range(PH):
-            h, to = ph - top, (np.int64(index) * PH + ph) * PW
+            h, to = ph - top, (index * PH + ph) * PW
             if h < 0 or h >= H:
                 clear(out, to, PW)
                 continue
             clear(out, to, left)
-            copy(x, (np.int64(index) * H + h) * W, out, to + left, W)
+            copy(x, (index * H + h) * W, out, to + left, W)
             clear(out, to + left + W, PW - left - W)
 
 

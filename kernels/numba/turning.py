@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from minicnn.kernels.geometry import Pair
-from minicnn.kernels.numba.compiling import compiled, helper, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain, share
 from minicnn.kernels.numba.micro import transpose
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
@@ -67,12 +66,12 @@ def bias_of(b: np.ndarray | None, channels: int, dtype: np.dtype) -> np.ndarray:
 
 
 @compiled
-def _channels_last(x, top, left, out):
+def _channels_last(core, x, top, left, out):
     N, C, H, W = x.shape
     _, PH, PW, CP = out.shape
     source, target = x.reshape(-1), out.reshape(-1)
-    for index in prange(N * PH):
-        n, ph = divmod(np.int64(index), PH)
+    for index in share(core, N * PH):
+        n, ph = divmod(index, PH)
         row = out[n, ph]
         h = ph - top
         if h < 0 or h >= H:
@@ -94,11 +93,11 @@ def channels_last(use: str, x: np.ndarray, first: Pair, size: Pair, channels: in
 
 
 @compiled
-def _turned(x, y):
+def _turned(core, x, y):
     rows, columns = x.shape
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-    for index in prange((rows + 31) // 32):
-        r = np.int64(index) * 32
+    for index in share(core, (rows + 31) // 32):
+        r = index * 32
         here = min(32, rows - r)
         turn(flat_x, r * columns, columns, here, flat_y, r, rows, columns, None, 0, None, False, False)
 

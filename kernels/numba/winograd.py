@@ -26,12 +26,14 @@ convolutional neural networks".
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, prange
+from numba import get_num_threads
 
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.numba.compiling import compiled, helper, plain
+from minicnn.kernels.numba.compiling import compiled, helper, plain, share
 from minicnn.kernels.numba.cook_toom import sandwich, tag
 from minicnn.kernels.numba.gemm import multiply, packed
 from minicnn.kernels.numba.micro import tile_for
@@ -46,13 +48,13 @@ CHANNELS = 16  # input channels of the weights' gradient in a job
 
 
 @compiled
-def _filters(w, n, U, G):
+def _filters(core, w, n, U, G):
     """U[point, block, c, o] = (G w Gᵀ)[point], w packed: (blocks, C · 9, width)."""
     blocks, K, width = w.shape
     flat, out, step = w.reshape(-1), U.reshape(-1), U.shape[1]
     lanes = VECTOR_BYTES // w.itemsize
-    for index in prange(blocks * K // 9):
-        at = np.int64(index) * width
+    for index in share(core, blocks * K // 9):
+        at = index * width
         for o in range(0, width, lanes):
             sandwich(flat, at * 9 + o, 3 * width, width, out, at + o, n * step, step, G)
 
@@ -95,82 +97,68 @@ def _put(out, width, t0, count, TH, TW, m, y, shape, first, bias, bounds):
 
 
 @compiled
-def _convolve(x, U, C, bias, bounds, m, V, chunk, products, outputs, y, offset, B, A, rows_tag, vectors_tag):
-    """y = Aᵀ [U ⊙ (Bᵀ x B)] A, tile by tile; x: (N, m·TH + 2, m·TW + 2, channels)."""
-    N, PH, PW, CP = x.shape
+def _transform(core, x, grid, m, n, t0, count, width, V, next_block, M):
+    """V[point, …] = (M x Mᵀ)[point] for so many tiles of x (N, H, W, C) from t0 on, m pixels apart."""
+    flat_x, flat_V = x.reshape(-1), V.reshape(-1)
+    for t in share(core, count):
+        where = _where(t0 + t, *grid)
+        _spread(flat_x, x.shape, where, m, n, width, x.shape[3], flat_V, t * width, V.shape[1], next_block, M)
+
+
+@compiled
+def _multiply(core, V, U, CP, C, bias, bounds, grid, m, t0, count, memory, y, offset, A, rows, vectors):
+    """y = Aᵀ [U ⊙ V] A, for so many tiles from t0 on; memory: for products and for outputs, of each core."""
+    products, outputs = memory
     n, width, held = m + 2, products.shape[3], products.shape[2]
     blocks = -(-y.shape[1] // width)
-    TH, TW = (PH - 2) // m, (PW - 2) // m
-    lanes = VECTOR_BYTES // x.itemsize
-    flat_x, flat_V, flat_U, flat_y = x.reshape(-1), V.reshape(-1), U.reshape(-1), y.reshape(-1)
-    for t0 in range(0, N * TH * TW, chunk):
-        count = min(chunk, N * TH * TW - t0)
-        for index in prange(count):
-            t = np.int64(index)
-            where = _where(t0 + t, TH, TW)
-            _spread(flat_x, x.shape, where, m, n, CP, CP, flat_V, t * CP, V.shape[1], 0, B)
-        jobs = (count + BLOCK - 1) // BLOCK
-        for index in prange(blocks * jobs):
-            # One job's blocks follow each other, so that they run on the core that made the tiles.
-            job, block = divmod(np.int64(index), blocks)
-            first, here = job * BLOCK, min(BLOCK, count - job * BLOCK)
-            M, out = products[get_thread_id()].reshape(-1), outputs[get_thread_id()].reshape(-1)
-            base = np.empty(held, np.int64)
-            for q in range(held):  # the last register tile's surplus rows repeat a row
-                base[q] = (first + min(q, here - 1)) * CP
-            step = held * width
-            for point in range(n * n):
-                v, u = point * V.shape[1], point * U.shape[1] + block * C * width
-                multiply(
-                    flat_V, v, base, 0, here, offset, C, flat_U, u, M, point * step, width, True, rows_tag,
-                    vectors_tag,
-                )  # fmt: skip
-            for q in range(here):
-                for o in range(q * width, (q + 1) * width, lanes):
-                    to = o + q * (m - 1) * width
-                    sandwich(M, o, n * step, step, out, to, BLOCK * m * width, width, A)
-            _put(out, width, t0 + first, here, TH, TW, m, flat_y, y.shape, block * width, bias, bounds)
-
-
-@compiled
-def _correlate(x, gy, m, V, Z, chunk, sums, held, width, offset, base, B, G, rows_tag, vectors_tag):
-    """sums[point, block, c, o] = Σ_tiles (Bᵀ x B)[point, c] · (G gy Gᵀ)[point, o]."""
-    N, YH, YW, OCP = gy.shape
-    CP, n, blocks = x.shape[3], m + 2, OCP // width
-    TH, TW = YH // m, YW // m
-    flat_x, flat_gy, flat_V = x.reshape(-1), gy.reshape(-1), V.reshape(-1)
-    flat_Z, flat_sums = Z.reshape(-1), sums.reshape(-1)
-    V_step, Z_step, sums_step = V.shape[1], Z.shape[1], sums.shape[1]
-    for t0 in range(0, N * TH * TW, chunk):
-        count = min(chunk, N * TH * TW - t0)
-        for index in prange(count):
-            t = np.int64(index)
-            where = _where(t0 + t, TH, TW)
-            _spread(flat_x, x.shape, where, m, n, CP, CP, flat_V, t * CP, V_step, 0, B)
-            next_block = chunk * width
-            _spread(flat_gy, gy.shape, where, m, n, width, OCP, flat_Z, t * width, Z_step, next_block, G)
-        for index in prange(n * n * blocks):
-            point, block = divmod(np.int64(index), blocks)
-            v, z = point * V_step, point * Z_step + block * chunk * width
-            to = point * sums_step + block * held * width
+    lanes, step = VECTOR_BYTES // V.itemsize, held * width
+    flat_V, flat_U, flat_y = V.reshape(-1), U.reshape(-1), y.reshape(-1)
+    M, out = products[core[0]].reshape(-1), outputs[core[0]].reshape(-1)
+    base = np.empty(held, np.int64)
+    # One job's blocks follow each other, so that they run on the core that made the tiles.
+    for index in share(core, blocks * ((count + BLOCK - 1) // BLOCK)):
+        job, block = divmod(index, blocks)
+        first, here = job * BLOCK, min(BLOCK, count - job * BLOCK)
+        for q in range(held):  # the last register tile's surplus rows repeat a row
+            base[q] = (first + min(q, here - 1)) * CP
+        for point in range(n * n):
+            v, u = point * V.shape[1], point * U.shape[1] + block * C * width
             multiply(
-                flat_V, v, base, 0, held, offset, count, flat_Z, z, flat_sums, to, width, t0 == 0, rows_tag,
-                vectors_tag,
-            )  # fmt: skip
+                flat_V, v, base, 0, here, offset, C, flat_U, u, M, point * step, width, True, rows, vectors
+            )
+        for q in range(here):
+            for o in range(q * width, (q + 1) * width, lanes):
+                to = o + q * (m - 1) * width
+                sandwich(M, o, n * step, step, out, to, BLOCK * m * width, width, A)
+        _put(out, width, t0 + first, here, *grid, m, flat_y, y.shape, block * width, bias, bounds)
 
 
 @compiled
-def _weights(sums, n, held, width, outputs, gw, A):
+def _correlate(core, V, Z, blocks, count, fresh, sums, held, width, offset, base, rows, vectors):
+    """sums[point, block, c, o] = Σ_t V[point, t, c] · Z[point, block, t, o]; added to unless fresh."""
+    chunk = offset.size
+    flat_V, flat_Z, flat_sums = V.reshape(-1), Z.reshape(-1), sums.reshape(-1)
+    for index in share(core, len(V) * blocks):
+        point, block = divmod(index, blocks)
+        v, z = point * V.shape[1], point * Z.shape[1] + block * chunk * width
+        to = point * sums.shape[1] + block * held * width
+        multiply(
+            flat_V, v, base, 0, held, offset, count, flat_Z, z, flat_sums, to, width, fresh, rows, vectors
+        )
+
+
+@compiled
+def _weights(core, sums, n, held, width, outputs, gw, A):
     """gw = Aᵀ sums A."""
     OC, C = gw.shape[:2]
     flat, flat_gw, step = sums.reshape(-1), gw.reshape(-1), sums.shape[1]
     lanes = VECTOR_BYTES // gw.itemsize
     parts = (C + CHANNELS - 1) // CHANNELS
-    for index in prange(-(-OC // width) * parts):
-        block, part = divmod(np.int64(index), parts)
+    out = outputs[core[0]].reshape(-1)
+    for index in share(core, -(-OC // width) * parts):
+        block, part = divmod(index, parts)
         c0, first = part * CHANNELS, block * width
         here, channels = min(CHANNELS, C - c0), min(width, OC - first)
-        out = outputs[get_thread_id()].reshape(-1)
         for c in range(here):
             for o in range(0, width, lanes):
                 at = (block * held + c0 + c) * width + o
@@ -214,23 +202,16 @@ def convolution(x, w, b, OC, taps, steps, padding, size, m, bounds=FREE):
     first = padding[0][0], padding[1][0]
     x = channels_last("winograd image", x, first, (m * TH + 2, m * TW + 2), CP)
     chunk = chunk_of(N * TH * TW, n * n * CP * x.itemsize, U.nbytes)
-    _convolve(
-        x,
-        U,
-        C,
-        bias_of(b, OC, x.dtype),
-        bounds_of(bounds, x.dtype),
-        m,
-        by_point("winograd tiles", n, chunk * CP, x.dtype),
-        chunk,
+    V = by_point("winograd tiles", n, chunk * CP, x.dtype)
+    memory = (
         scratch("winograd products", (threads, n * n, BLOCK + shape.rows, width), x.dtype),
         scratch("winograd outputs", (threads, m * m, BLOCK, width), x.dtype),
-        y,
-        np.arange(C),
-        tag(m, 3, "B"),
-        tag(m, 3, "A"),
-        *shape.tags,
     )
+    numbers, offset = (bias_of(b, OC, x.dtype), bounds_of(bounds, x.dtype), (TH, TW), m), np.arange(C)
+    for t0 in range(0, N * TH * TW, chunk):
+        count = min(chunk, N * TH * TW - t0)
+        _transform(x, (TH, TW), m, n, t0, count, CP, V, 0, tag(m, 3, "B"))
+        _multiply(V, U, CP, C, *numbers, t0, count, memory, y, offset, tag(m, 3, "A"), *shape.tags)
     return y
 
 
@@ -263,22 +244,14 @@ def grad_weight(gy, x, w_shape, g: Window, *, m: int):
     gy = channels_last("winograd gradient", gy, (0, 0), (m * TH, m * TW), OCP)
     sums = by_point("winograd filters", n, held * OCP, x.dtype)
     chunk = chunk_of(N * TH * TW, n * n * (CP + OCP) * x.itemsize, sums.nbytes)
-    _correlate(
-        x,
-        gy,
-        m,
-        by_point("winograd tiles", n, chunk * CP, x.dtype),
-        by_point("winograd gradient tiles", n, chunk * OCP, x.dtype),
-        chunk,
-        sums,
-        held,
-        width,
-        np.arange(chunk) * CP,
-        np.minimum(np.arange(held), C - 1),
-        tag(m, 3, "B"),
-        tag(3, m, "G"),
-        *shape.tags,
-    )
+    V = by_point("winograd tiles", n, chunk * CP, x.dtype)
+    Z = by_point("winograd gradient tiles", n, chunk * OCP, x.dtype)
+    offset, base = np.arange(chunk) * CP, np.minimum(np.arange(held), C - 1)
+    for t0 in range(0, N * TH * TW, chunk):
+        count = min(chunk, N * TH * TW - t0)
+        _transform(x, (TH, TW), m, n, t0, count, CP, V, 0, tag(m, 3, "B"))
+        _transform(gy, (TH, TW), m, n, t0, count, width, Z, chunk * width, tag(3, m, "G"))
+        _correlate(V, Z, OCP // width, count, t0 == 0, sums, held, width, offset, base, *shape.tags)
     gw = np.empty(w_shape, x.dtype)
     outputs = scratch("winograd outputs", (threads, CHANNELS * 9, width), x.dtype)
     _weights(sums, n, held, width, outputs, gw, tag(3, m, "A"))
@@ -296,7 +269,7 @@ def is_for(g: Window) -> bool:
     return g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and g.groups == 1 and padded <= 2
 
 
-PARTS = {
+PARTS: dict[str, Callable[..., Any]] = {
     "forward": forward,
     "forward_clipped": forward,
     "grad_input": grad_input,

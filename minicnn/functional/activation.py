@@ -8,6 +8,7 @@ import numpy as np
 
 from minicnn import kernels
 from minicnn.autograd import Array, Function
+from minicnn.backend import unknown
 from minicnn.functional.check import dimension, floating
 
 
@@ -128,6 +129,24 @@ def log_softmax_array(x: Array, axis: int) -> Array:
     y = x - x.max(axis=axis, keepdims=True)
     y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
     return y
+
+
+CLIPPING = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
+"""The activations that only clip, which the kernels of other operations can do on the way; and to what."""
+
+
+def bounds(name: str, activation: str | None) -> tuple[float, float]:
+    """To what an activation clips: to nothing if there is none."""
+    if activation is None:
+        return -np.inf, np.inf
+    if activation not in CLIPPING:
+        raise ValueError(f"{name}: activation {unknown(activation, CLIPPING)}")
+    return CLIPPING[activation]
+
+
+def activated(x: Any, activation: str | None) -> Any:
+    """The activation of that name, as an operation of its own."""
+    return x if activation is None else {"relu": relu, "relu6": relu6}[activation](x)
 
 
 def relu(x: Any) -> Any:

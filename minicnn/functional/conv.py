@@ -9,6 +9,7 @@ import numpy as np
 
 from minicnn import kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
+from minicnn.functional.activation import CLIPPING, activated, bounds
 from minicnn.functional.check import fits, images, pair, same_dtype
 from minicnn.kernels import Window
 
@@ -28,7 +29,7 @@ class Conv2d(Function):
         return kernels.run("conv2d.forward", x, w, b, self.window)
 
     def backward(self, gy: Array) -> tuple[Array | None, Array | None, Array | None]:
-        x, w = self.saved
+        x, w = self.saved[:2]
         gx = gw = gb = None
         if self.needs[0]:
             gx = kernels.run("conv2d.grad_input", gy, w, x.shape, self.window)
@@ -39,6 +40,22 @@ class Conv2d(Function):
         return gx, gw, gb
 
 
+class ClippedConv2d(Conv2d):
+    """y = a(x ∗ w + b), as Conv2d has it, with an activation a that clips; gy passes where a did not clip."""
+
+    def __init__(self, window: Window, activation: str) -> None:
+        super().__init__(window)
+        self.activation = activation
+
+    def forward(self, x: Array, w: Array, b: Array | None) -> Array:
+        y = kernels.run("conv2d.forward_clipped", x, w, b, self.window, CLIPPING[self.activation])
+        self.save(x, w, y)
+        return y
+
+    def backward(self, gy: Array) -> tuple[Array | None, Array | None, Array | None]:
+        return super().backward(kernels.run(f"{self.activation}.backward", gy, self.saved[2]))
+
+
 def conv2d(
     x: Any,
     weight: Any,
@@ -47,6 +64,7 @@ def conv2d(
     padding: Any = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    activation: str | None = None,
 ) -> Any:
     """Slide filters over images: a cross-correlation, which this field calls convolution.
 
@@ -65,6 +83,8 @@ def conv2d(
         dilation: d, the distance between filter taps in pixels.
         groups: input and output channels are divided into so many groups, convolved separately;
             groups = C with OC = C·m is the depthwise convolution.
+        activation: beyond PyTorch, ``"relu"`` or ``"relu6"``, which kernels that can apply it to the results
+            as they store them; the same numbers as from ``relu(conv2d(…))``.
 
     Raises:
         ValueError: shapes that do not fit, or a window larger than the padded image.
@@ -93,7 +113,10 @@ def conv2d(
     padding = resolve_padding("conv2d", padding, x.shape[2:], kernel, stride, dilation)
     window = Window(kernel, stride, padding, dilation, groups)
     fits("conv2d", x, window)
-    return Conv2d(window)(x, w, b)
+    bounds("conv2d", activation)
+    if activation is not None and kernels.offers("conv2d.forward_clipped", x._data):
+        return ClippedConv2d(window, activation)(x, w, b)
+    return activated(Conv2d(window)(x, w, b), activation)
 
 
 def _check_channels(x: Variable, w: Variable, b: Variable | None, groups: int) -> None:

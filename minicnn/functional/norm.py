@@ -8,6 +8,8 @@ import numpy as np
 
 from minicnn import kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
+from minicnn.functional.activation import activated, bounds
+from minicnn.functional.arithmetic import add
 from minicnn.functional.check import same_dtype
 
 
@@ -46,6 +48,51 @@ class BatchNormInference(Function):
         return kernels.run("batch_norm.inference_backward", gy, *self.saved, self.eps)
 
 
+class ClippedBatchNorm(BatchNorm):
+    """y = a(w · x̂ + b + s), with a shortcut s and an activation a that clips; either may be missing.
+
+    gs is gy where a did not clip, else 0; of that, gx, gw and gb are what BatchNorm makes of gy.
+    """
+
+    def __init__(self, eps: float, activation: str | None) -> None:
+        super().__init__(eps)
+        self.activation, self.bounds = activation, bounds("batch_norm", activation)
+
+    def forward(self, x: Array, w: Array, b: Array, s: Array | None) -> Array:
+        y, self.mean, self.var, inverse_std = kernels.run(
+            "batch_norm.training_clipped", x, w, b, self.eps, s, self.bounds
+        )
+        self.save(x, self.mean, inverse_std, w, None if self.activation is None else y)
+        return y
+
+    def backward(self, gy: Array) -> tuple[Array | None, ...]:
+        return kernels.run(
+            "batch_norm.training_backward_clipped", gy, *self.saved, self.bounds, self.needs[3]
+        )
+
+
+class ClippedBatchNormInference(BatchNormInference):
+    """The same with a given mean and variance."""
+
+    def __init__(self, mean: Array, var: Array, eps: float, activation: str | None) -> None:
+        super().__init__(mean, var, eps)
+        self.activation, self.bounds = activation, bounds("batch_norm", activation)
+
+    def forward(self, x: Array, w: Array, b: Array, s: Array | None) -> Array:
+        y = kernels.run(
+            "batch_norm.inference_clipped", x, self.mean, self.var, w, b, self.eps, s, self.bounds
+        )
+        if self.recording:
+            self.save(x, self.mean.copy(), self.var.copy(), w, y)
+        return y
+
+    def backward(self, gy: Array) -> tuple[Array | None, ...]:
+        *saved, y = self.saved
+        if self.activation is not None:
+            gy = kernels.run(f"{self.activation}.backward", gy, y)
+        return *kernels.run("batch_norm.inference_backward", gy, *saved, self.eps), gy
+
+
 class LocalResponseNorm(Function):
     """y[c] = x[c] / (k + α/n · Σ x²)^β, the sum over n neighbouring channels of the same pixel."""
 
@@ -71,6 +118,8 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    shortcut: Any = None,
+    activation: str | None = None,
 ) -> Any:
     """Normalise each channel over the batch, then scale and shift it.
 
@@ -80,6 +129,10 @@ def batch_norm(
     channel), and the running statistics, unless None, move towards them in place:
     running ← (1 − momentum) · running + momentum · batch, where the running variance takes the
     unbiased estimate with the divisor M − 1. In inference the running statistics take their place.
+
+    Beyond PyTorch, a shortcut like x may be added to y, and ``activation="relu"`` or ``"relu6"`` be applied
+    after it: the same numbers as from ``relu(batch_norm(…) + shortcut)``, and kernels that can do it on the
+    way spare two or three trips to memory.
 
     Shapes:
         x (N, C) or (N, C, …); running_mean, running_var, weight (1 if None) and bias (0 if None): (C,)
@@ -106,23 +159,43 @@ def batch_norm(
     for name, vector in given.items():
         if vector.shape != (C,):
             raise ValueError(f"batch_norm: {name} has shape {vector.shape}, expected ({C},)")
-    same_dtype("batch_norm", x=x, **given)
+    s = None if shortcut is None else as_variable(shortcut)
+    if s is not None and s.shape != x.shape:
+        raise ValueError(f"batch_norm: shortcut has shape {s.shape}, but x has {x.shape}")
+    same_dtype("batch_norm", x=x, shortcut=s, **given)
     w = given["weight"] if "weight" in given else as_variable(np.ones(C, x.dtype))
     b = given["bias"] if "bias" in given else as_variable(np.zeros(C, x.dtype))
     mean, var = given.get("running_mean"), given.get("running_var")
     if not training:
         if mean is None or var is None:
             raise ValueError("batch_norm: inference needs running_mean and running_var")
-        return BatchNormInference(mean._data, var._data, eps)(x, w, b)
+        if _joint("batch_norm.inference_clipped", x, s, activation):
+            return ClippedBatchNormInference(mean._data, var._data, eps, activation)(x, w, b, s)
+        return _one_by_one(BatchNormInference(mean._data, var._data, eps)(x, w, b), s, activation)
     if M < 2:
         raise ValueError(f"batch_norm: training needs more than one entry a channel, got shape {x.shape}")
-    operation = BatchNorm(eps)
-    y = operation(x, w, b)
+    operation: BatchNorm
+    if _joint("batch_norm.training_clipped", x, s, activation):
+        operation = ClippedBatchNorm(eps, activation)
+        y = operation(x, w, b, s)
+    else:
+        operation = BatchNorm(eps)
+        y = _one_by_one(operation(x, w, b), s, activation)
     if mean is not None:
         _move(mean, operation.mean, momentum)
     if var is not None:
         _move(var, operation.var * (M / (M - 1)), momentum)
     return y
+
+
+def _joint(part: str, x: Variable, s: Variable | None, activation: str | None) -> bool:
+    """Whether something follows batch norm, and a kernel can do it on the way."""
+    bounds("batch_norm", activation)
+    return (s is not None or activation is not None) and kernels.offers(part, x._data)
+
+
+def _one_by_one(y: Any, s: Variable | None, activation: str | None) -> Any:
+    return activated(y if s is None else add(y, s), activation)
 
 
 def _move(running: Variable, batch: Any, momentum: float) -> None:

@@ -1,7 +1,8 @@
 """Layers, and the modules that hold them, under PyTorch's names."""
 
 from minicnn.nn import init
-from minicnn.nn.containers import Concat, Identity, ModuleDict, ModuleList, Residual, Sequential
+from minicnn.nn.chain import Plus, Sequential, chain
+from minicnn.nn.containers import Concat, Identity, ModuleDict, ModuleList, Residual
 from minicnn.nn.layers import (
     BatchNorm1d,
     BatchNorm2d,
@@ -61,6 +62,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "Plus",
     "ReLU",
     "ReLU6",
     "Residual",
@@ -71,5 +73,6 @@ __all__ = [
     "Softmax",
     "Tanh",
     "ZeroPad2d",
+    "chain",
     "init",
 ]

@@ -1,4 +1,4 @@
-"""Modules that hold modules: chains, lists, and the two ways in which branches meet."""
+"""Modules that hold modules: lists, and the two ways in which branches meet."""
 
 from __future__ import annotations
 
@@ -7,50 +7,6 @@ from typing import Any
 
 from minicnn import functional as F
 from minicnn.nn.module import Module
-
-
-class Sequential(Module):
-    """Modules one after another; from arguments, or from a dict of names.
-
-    >>> import minicnn as mc
-    >>> from minicnn import nn
-    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
-    >>> net(mc.zeros(2, 1, 28, 28)).shape
-    (2, 10)
-    >>> len(net), net[1].out_features
-    (4, 100)
-    """
-
-    def __init__(self, *modules: Any) -> None:
-        super().__init__()
-        named = (
-            modules[0].items()
-            if len(modules) == 1 and isinstance(modules[0], Mapping)
-            else enumerate(modules)
-        )
-        for name, module in named:
-            self.add_module(str(name), module)
-
-    def forward(self, x: Any) -> Any:
-        for module in self._modules.values():
-            x = module(x)
-        return x
-
-    def append(self, module: Module) -> Sequential:
-        """Add a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
-
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return Sequential(dict(list(self._modules.items())[index]))
-        return list(self._modules.values())[index]
 
 
 class ModuleList(Module):

@@ -106,8 +106,10 @@ class Conv2d(Module):
         """Draw new weights."""
         uniform_by_fan_in(self.weight, self.bias)
 
-    def forward(self, x: Any) -> Any:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+    def forward(self, x: Any, activation: str | None = None) -> Any:
+        return F.conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, activation
+        )
 
     def extra_repr(self) -> str:
         text = (
@@ -185,7 +187,7 @@ class _BatchNorm(Module):
         self.register_buffer("running_var", Tensor(np.ones(C, dtype)) if tracked else None)
         self.register_buffer("num_batches_tracked", Tensor(np.zeros((), np.int64)) if tracked else None)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, shortcut: Any = None, activation: str | None = None) -> Any:
         if x.ndim not in self.axes:
             raise ValueError(f"{type(self).__name__}: expected {self.expected}, got shape {x.shape}")
         momentum, tracking = self.momentum, self.training and self.track_running_stats
@@ -201,6 +203,8 @@ class _BatchNorm(Module):
             use_batch,
             momentum or 0.0,
             self.eps,
+            shortcut,
+            activation,
         )
         if tracking:
             self.num_batches_tracked += 1
