@@ -15,11 +15,10 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba import narrow, winograd
-from minicnn.kernels.numba.compiling import compiled, plain
+from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep
 from minicnn.kernels.numba.micro import tile_for
 from minicnn.kernels.numba.scratch import padded, scratch
@@ -226,8 +225,8 @@ def narrow_grad_weight(gy, x, w_shape, g: Window):
 
 
 @compiled
-def _interleave(apart, places, stride, gx):
-    for index in prange(len(gx)):
+def _interleave(core, apart, places, stride, gx):
+    for index in share(core, len(gx)):
         source, image = apart[index], gx[index]
         for number in range(len(places)):
             h, w, rows, columns, begin, met = places[number]
