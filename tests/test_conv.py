@@ -122,6 +122,17 @@ def test_algorithms_equal_the_loops(case, choice, dtype):
         assert (np.abs(result - wanted) <= error).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", named([case for case in CONVOLUTIONS if "stride" in case.settings]))
+def test_narrow_gradient_to_the_input_with_strides(case, dtype):
+    """In its other parts this algorithm is for stride 1 only."""
+    expected, _ = by_loops(case)
+    with mc.use("numba", {"conv2d.grad_input": "narrow"}), mc.trace() as ran:
+        results = run(conv2d(case), case.arrays(dtype), normal("upstream", expected[0].shape, dtype))
+    assert ("conv2d.grad_input", "numba", "narrow") in ran
+    assert (np.abs(results[1] - expected[1]) <= rounding(case, dtype, "narrow")[1]).all()
+
+
 @pytest.mark.parametrize("case", named(CONVOLUTIONS))
 def test_composed_twin_equals_the_loops(case):
     with mc.trace() as ran:

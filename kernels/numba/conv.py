@@ -18,10 +18,10 @@ import numpy as np
 
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba import narrow, winograd
-from minicnn.kernels.numba.compiling import plain
+from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep
 from minicnn.kernels.numba.micro import tile_for
-from minicnn.kernels.numba.scratch import padded
+from minicnn.kernels.numba.scratch import padded, scratch
 from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of
 from minicnn.kernels.registry import chooser, kernel
 
@@ -36,6 +36,7 @@ class Phase(NamedTuple):
     first: tuple[int, int]  # the first row and column of them
     size: tuple[int, int]  # how many rows and columns
     start: tuple[int, int]  # where the first one's pixel 0 of gy is, in padded gy
+    begin: int  # how many pixels there are in the phases before it
     taps: tuple[tuple[int, int, int, int], ...]  # (i, j, rows away, columns away)
 
 
@@ -82,8 +83,7 @@ def grad_input(gy, w, x_shape, g: Window):
     gy = padded(gy, border)
     YH, YW = gy.shape[2:]
     tile = tile_for(gy.dtype, C // G)
-    whole = all(phase.taps for phase in found)
-    gx = (np.empty if whole else np.zeros)(x_shape, gy.dtype)
+    gx, apart = _results(x_shape, gy.dtype, g)
     w = plain(w)
     KW, T = w.shape[3], w.shape[2] * w.shape[3]
     for phase in found:
@@ -98,19 +98,24 @@ def grad_input(gy, w, x_shape, g: Window):
             offset,
             (N, G, *phase.size),
             (OC * YH * YW, OC // G * YH * YW, YW, 1),
-            gx.reshape(-1),
-            (
-                C * H * W,
-                C // G * H * W,
-                g.stride[0] * W,
-                g.stride[1],
-                H * W,
-                phase.first[0] * W + phase.first[1],
-            ),
+            apart.reshape(-1),
+            (C * H * W, C // G * H * W, phase.size[1], 1, H * W, phase.begin),
             C // G,
             *tile.tags,
         )
+    if apart is not gx:
+        interleave(apart, found, g.stride, gx)
     return gx
+
+
+def _results(x_shape, dtype, g: Window):
+    """Memory for the gradient, and for the phases one after the other where there are several.
+
+    Written where they belong, with gaps between, the results of each phase would fetch every line of the
+    gradient from memory once more: it took 1.4 times as long.
+    """
+    gx = np.empty(x_shape, dtype)
+    return gx, gx if g.stride == (1, 1) else scratch("phases", x_shape, dtype)
 
 
 def tables(phase: Phase, OC: int, YH: int, YW: int, KW: int) -> tuple[np.ndarray, np.ndarray]:
@@ -175,23 +180,23 @@ def narrow_forward(x, w, b, g: Window, bounds=FREE):
         (N, G, OC // G, OH, OW),
         (C * H * W, C // G * H * W, W),
         y.reshape(-1),
-        (OC * OH * OW, OH * OW, OW, 1, 0),
+        (OC * OH * OW, OH * OW, OW, 0),
         *narrow.TILE.tags,
     )
     return y
 
 
-@kernel("conv2d.grad_input", "numba", "narrow", unit_stride)
+@kernel("conv2d.grad_input", "numba", "narrow")
 def narrow_grad_input(gy, w, x_shape, g: Window):
     """As ``grad_input``, with pixels in the vectors of a tile."""
     (N, C, H, W), OC, G = x_shape, w.shape[0], g.groups
     border, found = phases(H, W, gy.shape[2], gy.shape[3], g)
     gy = padded(gy, border, narrow.ROOM)
     YH, YW = gy.shape[2:]
-    gx = (np.empty if all(phase.taps for phase in found) else np.zeros)(x_shape, gy.dtype)
+    gx, apart = _results(x_shape, gy.dtype, g)
     exchanged = w.reshape(G, OC // G, C // G, -1).transpose(0, 2, 1, 3)
     for phase in found:
-        if not phase.taps:
+        if not phase.taps or 0 in phase.size:
             continue
         taps, offset = tables(phase, OC // G, YH, YW, w.shape[3])
         narrow.sweep(
@@ -202,10 +207,12 @@ def narrow_grad_input(gy, w, x_shape, g: Window):
             offset,
             (N, G, C // G, *phase.size),
             (OC * YH * YW, OC // G * YH * YW, YW),
-            gx.reshape(-1),
-            (C * H * W, H * W, g.stride[0] * W, g.stride[1], phase.first[0] * W + phase.first[1]),
+            apart.reshape(-1),
+            (C * H * W, H * W, phase.size[1], phase.begin),
             *narrow.TILE.tags,
         )
+    if apart is not gx:
+        interleave(apart, found, g.stride, gx)
     return gx
 
 
@@ -217,16 +224,36 @@ def narrow_grad_weight(gy, x, w_shape, g: Window):
     return narrow.correlate(x, gy, offset, g.groups).reshape(w_shape)
 
 
+@compiled
+def _interleave(core, apart, places, stride, gx):
+    for index in share(core, len(gx)):
+        source, image = apart[index], gx[index]
+        for number in range(len(places)):
+            h, w, rows, columns, begin, met = places[number]
+            for i in range(rows):
+                for j in range(columns):
+                    value = source[begin + i * columns + j] if met else source.dtype.type(0)
+                    image[h + i * stride[0], w + j * stride[1]] = value
+
+
+def interleave(apart, found, stride, gx):
+    """Put the pixels of each phase in their places, and zeros where no tap met any."""
+    places = np.array([(*p.first, *p.size, p.begin, len(p.taps) > 0) for p in found])
+    N, C, H, W = gx.shape
+    _interleave(apart.reshape(N * C, H * W), places, stride, gx.reshape(N * C, H, W))
+
+
 @functools.cache
 def phases(H: int, W: int, OH: int, OW: int, g: Window) -> tuple:
     """The border that gy needs so that no tap reads outside, and the phases of the input's pixels."""
     rows, before_h, after_h = _phases_along(H, OH, g, 0)
     columns, before_w, after_w = _phases_along(W, OW, g, 1)
-    found = []
+    found, begin = [], 0
     for first_h, count_h, taps_h in rows:
         for first_w, count_w, taps_w in columns:
             taps = tuple((i, j, a, b) for i, a in taps_h for j, b in taps_w)
-            found.append(Phase((first_h, first_w), (count_h, count_w), (before_h, before_w), taps))
+            found.append(Phase((first_h, first_w), (count_h, count_w), (before_h, before_w), begin, taps))
+            begin += count_h * count_w
     return ((before_h, after_h), (before_w, after_w)), tuple(found)
 
 
@@ -252,39 +279,42 @@ def _phases_along(size: int, out: int, g: Window, axis: int):
 @chooser("conv2d.forward_clipped", "numba")
 def for_forward(x, w, b, g: Window, bounds=FREE):
     """What "auto" means for y."""
-    return choose(w.shape, g, g.output_size(*x.shape[2:]), w.shape[0] // g.groups)
+    OH, OW = g.output_size(*x.shape[2:])
+    few = g.stride == (1, 1) and narrow.pays(w.shape[0] // g.groups, OH * OW)
+    return choose(w.shape, g, (OH, OW), few)
 
 
 @chooser("conv2d.grad_input", "numba")
 def for_grad_input(gy, w, x_shape, g: Window):
     """What "auto" means for the gradient to x, whose pixels are this convolution's outputs."""
-    return choose(w.shape, g, x_shape[2:], w.shape[1])
+    few = narrow.pays(w.shape[1], x_shape[2] * x_shape[3] // (g.stride[0] * g.stride[1]))
+    return choose(w.shape, g, x_shape[2:], few)
 
 
 @chooser("conv2d.grad_weight", "numba")
 def for_grad_weight(gy, x, w_shape, g: Window):
     """What "auto" means for the gradient to w; there is no pointwise kernel for it."""
-    names = choose(w_shape, g, gy.shape[2:], w_shape[0] // g.groups)
+    few = g.stride == (1, 1) and narrow.pays(w_shape[0] // g.groups, gy.shape[2] * gy.shape[3])
+    names = choose(w_shape, g, gy.shape[2:], few)
     return [name for name in names if name != "pointwise"]
 
 
 FEW_CHANNELS = 8  # below, transforming a tile costs more than its products
 
 
-def choose(w_shape, g: Window, size, channels):
-    """The algorithms for a geometry with outputs of this size and so many channels, the best first.
+def choose(w_shape, g: Window, size, few: bool):
+    """The algorithms for a geometry with outputs of this size, in few channels or not, the best first.
 
     Filters of one channel each leave a register tile nearly empty: they have loops of their own. 1×1 is a
-    matrix product as it stands. Few channels leave most lanes of a vector empty, unless pixels fill them:
-    up to six, this takes half the time; of seven to twelve it took from 0.8 to 1.4 times as long. For 3×3
-    it is a question of the products for each pair of channels; where they are equal, of accuracy. Register
-    tiles can do all that remains.
+    matrix product as it stands. Few channels leave most lanes of a vector empty, unless pixels fill them.
+    For 3×3 it is a question of the products for each pair of channels; where they are equal, of accuracy.
+    Register tiles can do all that remains.
     """
     if g.groups > 1 and w_shape[1] == 1:
         return ["depthwise", "direct"]
     if g == Window((1, 1)):
         return ["pointwise", "direct"]
-    if channels <= narrow.TILE.rows and g.stride == (1, 1) and size[0] * size[1] >= narrow.ROOM:
+    if few:
         return ["narrow", "direct"]
     if not winograd.is_for(g) or min(w_shape[:2]) < FEW_CHANNELS:
         return ["direct"]

@@ -10,7 +10,7 @@ import numpy as np
 from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.registry import kernel
 
-COLUMNS = 1024  # of the weights, in a job of grad_input: with four rows of gx they fit the first-level cache
+COLUMNS, ROWS = 256, 16  # of gx, at a time: they and four rows of w fit the first-level cache
 
 
 @compiled(reorder=True)
@@ -63,15 +63,23 @@ def _grad_input(core, gy, w, gx):
         last = min(first + COLUMNS, K)
         for m in range(M):
             gx[m, first:last] = 0
-        for m in range(0, M, 4):
-            rows = min(4, M - m)
-            for o in range(O):
-                row = w[o, first:last]
+        for m in range(0, M, ROWS):
+            rows = min(ROWS, M - m)
+            for o in range(0, O - 3, 4):  # four at a time: a number of gx is fetched and stored once for all
+                w0, w1 = w[o, first:last], w[o + 1, first:last]
+                w2, w3 = w[o + 2, first:last], w[o + 3, first:last]
                 for r in range(m, m + rows):
-                    g = gy[r, o]
+                    g0, g1, g2, g3 = gy[r, o], gy[r, o + 1], gy[r, o + 2], gy[r, o + 3]
                     out = gx[r, first:last]
                     for k in range(last - first):
-                        out[k] += g * row[k]
+                        out[k] += (g0 * w0[k] + g1 * w1[k]) + (g2 * w2[k] + g3 * w3[k])
+            for o in range(O - O % 4, O):
+                w0 = w[o, first:last]
+                for r in range(m, m + rows):
+                    g0 = gy[r, o]
+                    out = gx[r, first:last]
+                    for k in range(last - first):
+                        out[k] += g0 * w0[k]
 
 
 @kernel("linear.grad_input", "numba", "rows")
