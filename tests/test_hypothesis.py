@@ -17,8 +17,10 @@ LOOPS = Choice("numpy", "naive")
 
 
 ONE = st.just((1, 1))
+PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 ONLY_WINDOWS = {  # of kernels that are for few geometries: kernel, stride, dilation, the most padding, groups
     "pointwise": (ONE, ONE, ONE, 0, 1),
+    "narrow": (PAIRS, ONE, PAIRS, 3, 3),
     "winograd": (st.just((3, 3)), ONE, ONE, 2, 1),
     "winograd2": (st.just((3, 3)), ONE, ONE, 2, 1),
 }
@@ -27,8 +29,7 @@ ONLY_WINDOWS = {  # of kernels that are for few geometries: kernel, stride, dila
 @st.composite
 def convolutions(draw, algorithm):
     """Shapes of x and w, and settings, in which at least one window fits."""
-    pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
-    *windows, most, most_groups = ONLY_WINDOWS.get(algorithm, (pairs, pairs, pairs, 3, 3))
+    *windows, most, most_groups = ONLY_WINDOWS.get(algorithm, (PAIRS, PAIRS, PAIRS, 3, 3))
     kernel, stride, dilation = (draw(window) for window in windows)
     sides = st.tuples(st.integers(0, most), st.integers(0, most))
     padding = draw(sides), draw(sides)

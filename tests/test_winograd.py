@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from cases import normal
+from cases import normal, run
 
 import minicnn as mc
 from minicnn import backend, kernels
@@ -72,7 +72,23 @@ SAME, ONE = Window((3, 3), padding=((1, 1), (1, 1))), Window((1, 1))
     ],
 )
 def test_what_auto_takes(w_shape, window, size, best):
-    assert choose(w_shape, window, size)[0] == best
+    assert choose(w_shape, window, size, few=False)[0] == best
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "size", "stride", "expected"),
+    [
+        (1, 6, 28, 1, ["narrow", "narrow", "narrow"]),  # LeNet-5's first layer
+        (6, 16, 14, 1, ["direct", "narrow", "direct"]),  # and its second
+        (3, 64, 31, 4, ["direct", "narrow", "direct"]),  # as AlexNet's first: each phase of the gradient
+        (6, 16, 5, 1, ["direct", "direct", "direct"]),  # too few pixels to fill a tile
+    ],
+)
+def test_few_channels_are_computed_a_pixel_at_a_time(channels, outputs, size, stride, expected):
+    x, w = normal("x", (1, channels, size, size)), normal("w", (outputs, channels, 5, 5))
+    with mc.use("numba"), mc.trace() as ran:
+        run(lambda x, w: F.conv2d(x, w, stride=stride), [x, w])
+    assert [one.algorithm for one in ran] == expected
 
 
 def test_winograd_may_be_forbidden():
