@@ -80,8 +80,8 @@ def test_what_auto_takes(w_shape, window, size, best):
     [
         (1, 6, 28, 1, ["narrow", "narrow", "narrow"]),  # LeNet-5's first layer
         (6, 16, 14, 1, ["direct", "narrow", "direct"]),  # and its second
-        (3, 64, 31, 4, ["direct", "narrow", "direct"]),  # as AlexNet's first: each phase of the gradient
-        (6, 16, 5, 1, ["direct", "direct", "direct"]),  # too few pixels to fill a tile
+        (3, 64, 63, 4, ["direct", "narrow", "direct"]),  # as AlexNet's first: each phase of the gradient
+        (16, 32, 14, 1, ["direct", "direct", "direct"]),  # as many channels as a vector has lanes
     ],
 )
 def test_few_channels_are_computed_a_pixel_at_a_time(channels, outputs, size, stride, expected):
