@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import minicnn as mc
+from minicnn import backend, gradcases, kernels, nn, random
 from minicnn import functional as F
-from minicnn import gradcases, kernels, nn, random
 from minicnn.autograd import Function
 from minicnn.gradcases.case import case, normal
 from minicnn.gradcheck import GradientError, gradcheck
@@ -84,6 +84,8 @@ class TestNothingIsLeftOut:
             for cls in subclasses(Function)
             if cls.__module__.startswith("minicnn.functional") and cls.forward is not Function.forward
         }
+        if backend.cpu_backend() == "numpy":  # which has no kernels for several operations at once
+            defined -= {"ClippedConv2d", "ClippedBatchNorm", "ClippedBatchNormInference"}
         used = {name for case in CASES if is_function(case) for name in functions_in(case)}
         assert defined - used == set(), "Functions without a case of their own"
 

@@ -26,10 +26,10 @@ def with_statistics(x: Any, w: Any, b: Any) -> Any:
     return F.batch_norm(x, Tensor(np.zeros(C)), Tensor(np.ones(C)), w, b, training=True)
 
 
-def applied(x: Any, w: Any = None, b: Any = None) -> Any:
+def applied(x: Any, w: Any = None, b: Any = None, **settings: Any) -> Any:
     """Batch norm in inference, with fixed statistics."""
     C = x.shape[1]
-    return F.batch_norm(x, Tensor(np.linspace(-1, 1, C)), Tensor(np.linspace(0.5, 2, C)), w, b)
+    return F.batch_norm(x, Tensor(np.linspace(-1, 1, C)), Tensor(np.linspace(0.5, 2, C)), w, b, **settings)
 
 
 def summed(x: Any, w: Any, b: Any) -> Any:
@@ -68,6 +68,34 @@ BATCH_NORM = [
 BATCH_NORM += [
     case("batch_norm", f"inference, {description}", applied, *inputs, parts=INFERENCE)
     for description, *inputs in IN_INFERENCE
+]
+
+
+def followed(training: bool, activation: str | None) -> Any:
+    """Batch norm, a shortcut's addition and an activation, by the kernels that do all at once."""
+    batch_norm = trained if training else applied
+    return lambda x, w, b, *s: batch_norm(x, w, b, shortcut=s[0] if s else None, activation=activation)
+
+
+IMAGES = normal(3, 4, 3, 2)
+FOLLOWED: list[Any] = [
+    ("and ReLU", "relu", IMAGES, normal(4), normal(4)),
+    ("and ReLU6", "relu6", IMAGES, uniform(3, 6, 4), uniform(-1, 6, 4)),
+    ("and a shortcut", None, IMAGES, normal(4), normal(4), IMAGES),
+    ("a shortcut and ReLU", "relu", IMAGES, normal(4), normal(4), IMAGES),
+    ("vectors, a shortcut and ReLU", "relu", normal(6, 4), normal(4), normal(4), normal(6, 4)),
+]
+
+BATCH_NORM += [
+    case(
+        "batch_norm",
+        f"{mode}, {description}",
+        followed(mode == "training", activation),
+        *inputs,
+        parts=tuple(f"{part}_clipped" for part in (TRAINING if mode == "training" else INFERENCE[:1])),
+    )
+    for mode in ("training", "inference")
+    for description, activation, *inputs in FOLLOWED
 ]
 
 

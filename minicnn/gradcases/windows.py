@@ -3,7 +3,7 @@
 from typing import Any
 
 from minicnn import functional as F
-from minicnn.gradcases.case import Case, case, distinct, normal
+from minicnn.gradcases.case import Case, case, distinct, normal, uniform
 
 CONVOLUTION = ("conv2d.forward", "conv2d.grad_input", "conv2d.grad_weight")
 MAX_POOLING = ("max_pool2d.forward", "max_pool2d.backward")
@@ -143,4 +143,20 @@ ADAPTIVE = [
     ]
 ]
 
-TABLE = [*CONVOLUTIONS, *POOLING, *ADAPTIVE]
+
+def clipped(description: str, x: tuple, w: tuple, activation: str, **settings: Any) -> Case:
+    """conv2d and an activation, by the kernels that do both; without such, one after the other."""
+    fn = lambda *inputs: F.conv2d(*inputs, activation=activation, **settings)  # noqa: E731
+    inputs = (normal(*x), uniform(-2, 2, *w), normal(w[0]))
+    return case("conv2d", f"{description}, {activation}", fn, *inputs, parts=("conv2d.forward_clipped",))
+
+
+CLIPPED = [
+    clipped("3×3, padding 1", (2, 3, 5, 6), (4, 3, 3, 3), "relu", padding=1),
+    clipped("3×3, padding 1", (2, 3, 5, 6), (4, 3, 3, 3), "relu6", padding=1),
+    clipped("3×3, stride 2", (2, 3, 5, 6), (4, 3, 3, 3), "relu", stride=2),
+    clipped("1×1", (2, 3, 3, 4), (4, 3, 1, 1), "relu6"),
+    clipped("depthwise", (2, 3, 5, 5), (3, 1, 3, 3), "relu6", groups=3, padding=1),
+]
+
+TABLE = [*CONVOLUTIONS, *CLIPPED, *POOLING, *ADAPTIVE]
