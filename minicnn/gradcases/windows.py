@@ -146,7 +146,7 @@ ADAPTIVE = [
 
 def clipped(description: str, x: tuple, w: tuple, activation: str, **settings: Any) -> Case:
     """conv2d and an activation, by the kernels that do both; without such, one after the other."""
-    fn = lambda *inputs: F.conv2d(*inputs, activation=activation, **settings)  # noqa: E731
+    fn = lambda x, w, b: F.conv2d(x, w, b, activation=activation, **settings)  # noqa: E731
     inputs = (normal(*x), uniform(-2, 2, *w), normal(w[0]))
     return case("conv2d", f"{description}, {activation}", fn, *inputs, parts=("conv2d.forward_clipped",))
 
