@@ -210,6 +210,28 @@ def test_linear_by_hand():
     assert gb.tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("choice", algorithms("linear"))
+def test_linear_where_blocks_begin_and_end(choice, dtype):
+    """One more and one less than fills a tile, a block, and a sum that is taken in parts."""
+    for M, K, O in [
+        (1, 1, 1),
+        (6, 64, 96),
+        (7, 63, 5),
+        (13, 65, 97),
+        (5, 512, 6),
+        (65, 513, 102),
+        (130, 40, 70),
+    ]:
+        arrays = [normal("x", (M, K), dtype), normal("w", (O, K), dtype), normal("b", O, dtype)]
+        gy = normal("upstream", (M, O), dtype)
+        with running("linear", choice):
+            results = run(F.linear, arrays, gy, choice.backend)
+        x, w, b, gy = (array.astype(np.float64) for array in (*arrays, gy))
+        expected = [x @ w.T + b, gy @ w, gy.T @ x, gy.sum(axis=0)]
+        assert_close(results, expected, 1e-13 if dtype == np.float64 else 1e-5)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("choice", algorithms("linear"))
 def test_linear_in_any_memory_layout(choice, layout):

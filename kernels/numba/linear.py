@@ -1,115 +1,143 @@
-"""The fully connected layer, in loops over rows that the compiler vectorises.
+"""The fully connected layer: three matrix products, in register tiles.
 
-At the batch sizes of training, these products are a matter of reading the weights once: VGG-16's first
-fully connected layer alone has 411 MB of them. Written here rather than left to BLAS, whose threads go on
-spinning after each call and would take the cores from the kernels that follow.
+    y  = x wᵀ + b      both read along their rows: tiles of dot products
+    gx = gy w          A B, as in a textbook, with A's numbers spread and B's rows in vectors
+    gw = gyᵀ x         the same
+
+At the batch sizes of training it is a matter of reading the weights once: VGG-16's first fully connected
+layer alone has 411 MB of them. Written here rather than left to BLAS, whose threads go on spinning after each
+call and would take the cores from the kernels that follow.
 """
 
 import numpy as np
 
 from minicnn.kernels.numba.compiling import compiled, plain, share
+from minicnn.kernels.numba.micro import dots, tile_of_pixels
+from minicnn.kernels.numba.narrow import TILE
+from minicnn.kernels.numba.scratch import scratch
+from minicnn.kernels.numba.turning import turned
+from minicnn.kernels.numba.vectors import VECTOR_BYTES
 from minicnn.kernels.registry import kernel
 
-COLUMNS, ROWS = 256, 16  # of gx, at a time: they and four rows of w fit the first-level cache
+COLUMNS, DEPTH = 512, 64  # of B at a time: 128 KiB, which stay in the second-level cache
+ROWS = 96  # of C in a job
 
 
-@compiled(reorder=True)
-def _forward(core, x, w, b, y):
+@compiled
+def _dot_products(core, x, w, b, y, along, first, rows_tag, vectors_tag):
     M, K = x.shape
-    for index in share(core, (w.shape[0] + 1) // 2):
-        o = 2 * index
-        p = min(o + 1, w.shape[0] - 1)  # two outputs at a time; the last may be one output twice
-        w0, w1 = w[o], w[p]
-        for m in range(0, M, 4):
-            # Four rows, the last of which may be one row several times.
-            x0, x1, x2, x3 = x[m], x[min(m + 1, M - 1)], x[min(m + 2, M - 1)], x[min(m + 3, M - 1)]
-            zero = x0[0] * 0
-            a0, a1, a2, a3, b0, b1, b2, b3 = zero, zero, zero, zero, zero, zero, zero, zero
-            for k in range(K):
-                a0 += x0[k] * w0[k]
-                a1 += x1[k] * w0[k]
-                a2 += x2[k] * w0[k]
-                a3 += x3[k] * w0[k]
-                b0 += x0[k] * w1[k]
-                b1 += x1[k] * w1[k]
-                b2 += x2[k] * w1[k]
-                b3 += x3[k] * w1[k]
-            y[m, o], y[m, p] = a0 + b[o], b0 + b[p]
-            if m + 1 < M:
-                y[m + 1, o], y[m + 1, p] = a1 + b[o], b1 + b[p]
-            if m + 2 < M:
-                y[m + 2, o], y[m + 2, p] = a2 + b[o], b2 + b[p]
-            if m + 3 < M:
-                y[m + 3, o], y[m + 3, p] = a3 + b[o], b3 + b[p]
+    O = w.shape[0]
+    rows, together, lanes = len(rows_tag), len(vectors_tag), VECTOR_BYTES // x.itemsize
+    flat_x, flat_w = x.reshape(-1), w.reshape(-1)
+    for block in share(core, (O + rows - 1) // rows):
+        base, sums = np.empty(rows, np.int64), np.empty(rows * together * lanes, x.dtype)
+        for r in range(rows):
+            base[r] = min(block * rows + r, O - 1) * K
+        for m in range(0, M, together):
+            dots(flat_w, base, along.size, flat_x, 0, along, 0, first, m, sums, rows_tag, vectors_tag)
+            for r in range(min(rows, O - block * rows)):
+                o = block * rows + r
+                for t in range(min(together, M - m)):
+                    total = b[o]
+                    for lane in range(lanes):
+                        total += sums[(r * together + t) * lanes + lane]
+                    for k in range(along.size * lanes, K):
+                        total += x[m + t, k] * w[o, k]
+                    y[m + t, o] = total
 
 
-@kernel("linear.forward", "numba", "rows")
+@kernel("linear.forward", "numba", "tiles")
 def forward(x, w, b):
     """x (M, K), w (O, K), b (O,) or None -> x wᵀ + b (M, O)."""
-    y = np.empty((x.shape[0], w.shape[0]), x.dtype)
-    if y.size == 0 or x.shape[1] == 0:
-        return y * 0 if b is None else np.broadcast_to(b, y.shape).copy()
-    b = np.zeros(w.shape[0], x.dtype) if b is None else plain(b)
-    _forward(plain(x), plain(w), b, y)
+    (M, K), O = x.shape, w.shape[0]
+    y = np.empty((M, O), x.dtype)
+    if M > 0:
+        b = np.zeros(O, x.dtype) if b is None else plain(b)
+        lanes = VECTOR_BYTES // x.itemsize
+        along = np.arange(K // lanes) * lanes
+        first = np.minimum(np.arange(M + TILE.vectors), M - 1) * K
+        _dot_products(plain(x), plain(w), b, y, along, first, *TILE.tags)
     return y
 
 
-@compiled(reorder=True)
-def _grad_input(core, gy, w, gx):
-    M, K = gx.shape
-    O = gy.shape[1]
-    for index in share(core, (K + COLUMNS - 1) // COLUMNS):
-        first = index * COLUMNS
-        last = min(first + COLUMNS, K)
-        for m in range(M):
-            gx[m, first:last] = 0
-        for m in range(0, M, ROWS):
-            rows = min(ROWS, M - m)
-            for o in range(0, O - 3, 4):  # four at a time: a number of gx is fetched and stored once for all
-                w0, w1 = w[o, first:last], w[o + 1, first:last]
-                w2, w3 = w[o + 2, first:last], w[o + 3, first:last]
-                for r in range(m, m + rows):
-                    g0, g1, g2, g3 = gy[r, o], gy[r, o + 1], gy[r, o + 2], gy[r, o + 3]
-                    out = gx[r, first:last]
-                    for k in range(last - first):
-                        out[k] += (g0 * w0[k] + g1 * w1[k]) + (g2 * w2[k] + g3 * w3[k])
-            for o in range(O - O % 4, O):
-                w0 = w[o, first:last]
-                for r in range(m, m + rows):
-                    g0 = gy[r, o]
-                    out = gx[r, first:last]
-                    for k in range(last - first):
-                        out[k] += g0 * w0[k]
+@compiled
+def _product(core, A, B, C, K, offset, rows_tag, vectors_tag):
+    """C = A B, with A (Q, J) and C (Q or more, K); B's rows, of which only K numbers count, fill a tile."""
+    (Q, J), (M, columns), pitch = A.shape, C.shape, B.shape[1]
+    rows, width = len(rows_tag), len(vectors_tag) * VECTOR_BYTES // A.itemsize
+    across, down = (K + COLUMNS - 1) // COLUMNS, (Q + ROWS - 1) // ROWS
+    flat_A, flat_B, flat_C = A.reshape(-1), B.reshape(-1), C.reshape(-1)
+    for index in share(core, across * down):
+        column, block = divmod(index, down)
+        first, last = column * COLUMNS, min(column * COLUMNS + COLUMNS, K)
+        begin, end = block * ROWS, min(block * ROWS + ROWS, Q)
+        base, start = np.empty(rows, np.int64), np.zeros(rows, A.dtype)
+        sums = np.empty(rows * width, A.dtype)
+        for j in range(0, J, DEPTH):
+            depth = min(DEPTH, J - j)
+            for q in range(begin, end, rows):
+                if q + rows > M:
+                    continue
+                for r in range(rows):
+                    base[r] = min(q + r, Q - 1) * J + j
+                for k in range(first, last - width + 1, width):
+                    tile_of_pixels(
+                        flat_A,
+                        base,
+                        depth,
+                        flat_B,
+                        j * pitch + k,
+                        offset,
+                        flat_C,
+                        q * columns + k,
+                        columns,
+                        start,
+                        j == 0,
+                        rows_tag,
+                        vectors_tag,
+                    )
+        # What fills no tile: the last columns and rows, all of the sum at once, by way of other memory.
+        for q in range(begin, end, rows):
+            for r in range(rows):
+                base[r] = min(q + r, Q - 1) * J
+            whole = first + (last - first) // width * width if q + rows <= M else first
+            for k in range(whole, last, width):
+                at = min(k, pitch - width)
+                tile_of_pixels(
+                    flat_A, base, J, flat_B, at, offset, sums, 0, width, start, True, rows_tag, vectors_tag
+                )
+                for r in range(min(rows, Q - q)):
+                    for i in range(k, min(k + width, last)):
+                        C[q + r, i] = sums[r * width + i - at]
 
 
-@kernel("linear.grad_input", "numba", "rows")
+def product(A, B, C):
+    """C = A B."""
+    J, K = B.shape
+    width = TILE.width(A.dtype)
+    if J == 0:
+        C[...] = 0
+    elif C.size:
+        if width > K:
+            wide = scratch("linear columns", (J, width), B.dtype)
+            wide[:, :K], wide[:, K:] = B, 0
+            B = wide
+        _product(A, B, C, K, np.arange(J) * B.shape[1], *TILE.tags)
+
+
+@kernel("linear.grad_input", "numba", "tiles")
 def grad_input(gy, w):
     """gy (M, O), w (O, K) -> gy w (M, K)."""
-    gx = np.empty((gy.shape[0], w.shape[1]), gy.dtype)
-    _grad_input(plain(gy), plain(w), gx)
-    return gx
+    (M, _), K = gy.shape, w.shape[1]
+    # Rows in excess, for a tile that is not filled: to go over the weights again for it would cost more.
+    gx = scratch("linear rows", (-(-M // TILE.rows) * TILE.rows, K), gy.dtype)
+    product(plain(gy), plain(w), gx)
+    return gx[:M].copy()
 
 
-@compiled(reorder=True)
-def _grad_weight(core, gy, x, gw):
-    M, K = x.shape
-    for o in share(core, gw.shape[0]):
-        row = gw[o]
-        row[:] = 0
-        for m in range(0, M - 3, 4):
-            x0, x1, x2, x3 = x[m], x[m + 1], x[m + 2], x[m + 3]
-            g0, g1, g2, g3 = gy[m, o], gy[m + 1, o], gy[m + 2, o], gy[m + 3, o]
-            for k in range(K):
-                row[k] += (g0 * x0[k] + g1 * x1[k]) + (g2 * x2[k] + g3 * x3[k])
-        for m in range(M - M % 4, M):
-            g0, x0 = gy[m, o], x[m]
-            for k in range(K):
-                row[k] += g0 * x0[k]
-
-
-@kernel("linear.grad_weight", "numba", "rows")
+@kernel("linear.grad_weight", "numba", "tiles")
 def grad_weight(gy, x):
     """gy (M, O), x (M, K) -> gyᵀ x (O, K)."""
     gw = np.empty((gy.shape[1], x.shape[1]), gy.dtype)
-    _grad_weight(plain(gy), plain(x), gw)
+    product(turned(plain(gy)), plain(x), gw)
     return gw

@@ -106,17 +106,26 @@ def _tile(
 tile: Any = intrinsic(_tile)
 
 
-def _tile_of_pixels(typing_context, x, base, count, w, w0, offset, y, y0, y_step, start, rows, vectors):
+def _tile_of_pixels(
+    typing_context, x, base, count, w, w0, offset, y, y0, y_step, start, fresh, rows, vectors
+):
     """A tile whose W is an image: its row for k begins at w[w0 + offset_k], and X[q, k] is x[base_q + k]."""
-    signature = types.void(x, base, count, w, w0, offset, y, y0, y_step, start, rows, vectors)
+    signature = types.void(x, base, count, w, w0, offset, y, y0, y_step, start, fresh, rows, vectors)
 
     def emit(context, builder, signature, arguments):
         emitter = Emitter(context, builder, signature, arguments, x.dtype)
         pointers = [emitter.pointer(0, 0), emitter.pointer(1, 0), emitter.pointer(3), emitter.pointer(6)]
         places, bias = (None, emitter.pointer(5, 0)), emitter.pointer(9, 0)
-        fresh = context.get_constant(types.boolean, True)
         _emit_tile(
-            emitter, len(rows), len(vectors), pointers, places, arguments[2], arguments[8], bias, fresh
+            emitter,
+            len(rows),
+            len(vectors),
+            pointers,
+            places,
+            arguments[2],
+            arguments[8],
+            bias,
+            arguments[10],
         )
         return context.get_dummy_value()
 

@@ -69,7 +69,7 @@ def sweep(core, x, A, bias, bounds, offset, grid, x_steps, y, y_steps, rows_tag,
                 base[r], start[r] = channel * K, bias[channel]
             for p in range(0, (here - 1) * pitch + QW, width):
                 at = image + first + p
-                tile_of_pixels(A, base, K, x, at, offset, sums, p, size, start, rows_tag, vectors_tag)
+                tile_of_pixels(A, base, K, x, at, offset, sums, p, size, start, True, rows_tag, vectors_tag)
             for r in range(min(rows, O - o)):
                 clip(sums, r * size, here * pitch, bounds)
                 at = y_steps[3] + n * y_steps[0] + (g * O + o + r) * y_steps[1] + block * height * y_steps[2]
