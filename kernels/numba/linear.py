@@ -19,7 +19,7 @@ from minicnn.kernels.numba.turning import turned
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
 from minicnn.kernels.registry import kernel
 
-COLUMNS, DEPTH = 512, 64  # of B at a time: 128 KiB, which stay in the second-level cache
+BLOCK_BYTES, DEPTH = 256 << 10, 64  # of B at a time: they stay in the second-level cache; rows of them
 ROWS = 96  # of C in a job
 
 
@@ -61,15 +61,18 @@ def forward(x, w, b):
 
 
 @compiled
-def _product(core, A, B, C, K, offset, rows_tag, vectors_tag):
-    """C = A B, with A (Q, J) and C (Q or more, K); B's rows, of which only K numbers count, fill a tile."""
+def _product(core, A, B, C, K, wide, offset, rows_tag, vectors_tag):
+    """C = A B, with A (Q, J) and C (Q or more, K), by blocks of ``wide`` columns.
+
+    B's rows, of which only K numbers count, are no shorter than a tile.
+    """
     (Q, J), (M, columns), pitch = A.shape, C.shape, B.shape[1]
     rows, width = len(rows_tag), len(vectors_tag) * VECTOR_BYTES // A.itemsize
-    across, down = (K + COLUMNS - 1) // COLUMNS, (Q + ROWS - 1) // ROWS
+    across, down = (K + wide - 1) // wide, (Q + ROWS - 1) // ROWS
     flat_A, flat_B, flat_C = A.reshape(-1), B.reshape(-1), C.reshape(-1)
     for index in share(core, across * down):
         column, block = divmod(index, down)
-        first, last = column * COLUMNS, min(column * COLUMNS + COLUMNS, K)
+        first, last = column * wide, min(column * wide + wide, K)
         begin, end = block * ROWS, min(block * ROWS + ROWS, Q)
         base, start = np.empty(rows, np.int64), np.zeros(rows, A.dtype)
         sums = np.empty(rows * width, A.dtype)
@@ -119,10 +122,11 @@ def product(A, B, C):
         C[...] = 0
     elif C.size:
         if width > K:
-            wide = scratch("linear columns", (J, width), B.dtype)
-            wide[:, :K], wide[:, K:] = B, 0
-            B = wide
-        _product(A, B, C, K, np.arange(J) * B.shape[1], *TILE.tags)
+            wider = scratch("linear columns", (J, width), B.dtype)
+            wider[:, :K], wider[:, K:] = B, 0
+            B = wider
+        wide = BLOCK_BYTES // (min(J, DEPTH) * B.itemsize * width) * width
+        _product(A, B, C, K, wide, np.arange(J) * B.shape[1], *TILE.tags)
 
 
 @kernel("linear.grad_input", "numba", "tiles")
