@@ -37,7 +37,8 @@ IDEAS = {
     "toeplitz": "one product with a matrix that is nearly all zeros",
     "taps": "a matrix product for each filter tap, and their sum",
     "im2col": "pixels copied so that all taps are one matrix product",
-    "direct": "sums stay in registers; no pixel is copied",
+    "narrow": "sums stay in registers; vectors run over pixels, for few channels",
+    "direct": "sums stay in registers; vectors run over channels",
     "winograd": "fewer multiplications, by interpolating polynomials",
 }
 
