@@ -20,7 +20,7 @@ from numba import get_num_threads
 
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba.compiling import compiled, helper, plain, share
-from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, clip, copy, dot
+from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, copy, dot
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
@@ -128,10 +128,7 @@ def _forward(core, x, H, W, w, b, bounds, y, numbers, offsets, copies, totals, s
         _from_image(x, job * H * W, H, W, numbers, copies, c0)
         for m in range(M):
             oc = job % C * M + m
-            for q in range(OH * columns):
-                totals[t0 + q] = b[oc]
-            add_taps(copies, c0, offsets, 0, T, w, oc * T, totals, t0, OH * columns)
-            clip(totals, t0, OH * columns, bounds)
+            add_taps(copies, c0, offsets, 0, T, w, oc * T, totals, t0, OH * columns, b[oc], bounds)
             for oh in range(OH):
                 copy(totals, t0 + oh * columns, flat, ((job * M + m) * OH + oh) * OW, OW)
 
@@ -191,7 +188,18 @@ def _grad_input(core, gy, w, gx, H, W, numbers, back, first, copies, results, st
                 # In the order of the planes, as the end of each spills into the beginning of the next.
                 end = first[part + 1]
                 add_taps(
-                    results, r0 + size, back, first[part], end, w, oc * T, copies, c0 + part * size, size
+                    results,
+                    r0 + size,
+                    back,
+                    first[part],
+                    end,
+                    w,
+                    oc * T,
+                    copies,
+                    c0 + part * size,
+                    size,
+                    None,
+                    None,
                 )
         _to_image(copies, c0, numbers, flat, job * H * W, H, W)
 

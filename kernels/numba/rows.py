@@ -61,29 +61,34 @@ def _clip(typing_context, y, y0, count, bounds):
     return signature, emit
 
 
-def _add_taps(typing_context, x, x0, offsets, first, last, w, w0, y, y0, count):
+def _add_taps(typing_context, x, x0, offsets, first, last, w, w0, y, y0, count, start, bounds):
     """y[y0 + q] += Σ_t x[x0 + q + offsets[t]] · w[w0 + t], for t from first to last, and q below count.
 
-    In whole blocks: what lies behind y is changed, too.
+    Unless start is None, y is overwritten: by the sums and the number start, clipped to the bounds (low,
+    high). In whole blocks: what lies behind y is changed, too.
     """
-    signature = types.void(x, x0, offsets, first, last, w, w0, y, y0, count)
+    signature = types.void(x, x0, offsets, first, last, w, w0, y, y0, count, start, bounds)
 
     def emit(context, builder, signature, arguments):
         e = Emitter(context, builder, signature, arguments, x.dtype)
         source, places, weights, target = e.pointer(0), e.pointer(2, 0), e.pointer(5), e.pointer(7)
-        block = VECTORS * e.lanes
+        block, added_to = VECTORS * e.lanes, isinstance(start, types.NoneType)
+        if not added_to:
+            begin = e.spread(arguments[10])
+            low, high = (e.spread(builder.extract_value(arguments[11], i)) for i in (0, 1))
         with cgutils.for_range_slice(builder, WHOLE(0), arguments[9], WHOLE(block)) as (q, _):
             here, from_here = e.at(target, q), e.at(source, q)
             sums = [cgutils.alloca_once(builder, e.vector) for _ in range(VECTORS)]
             for v, place in enumerate(sums):
-                builder.store(e.load(here, v * e.lanes), place)
+                builder.store(e.load(here, v * e.lanes) if added_to else begin, place)
             with cgutils.for_range_slice(builder, arguments[3], arguments[4], WHOLE(1)) as (t, _):
                 weight, pixels = e.spread(e.number(weights, t)), e.at(from_here, e.number(places, t))
                 for v, place in enumerate(sums):
                     added = e.fma(e.load(pixels, v * e.lanes), weight, builder.load(place))
                     builder.store(added, place)
             for v, place in enumerate(sums):
-                e.store(builder.load(place), here, v * e.lanes)
+                total = builder.load(place)
+                e.store(total if added_to else e.clip(total, low, high), here, v * e.lanes)
         return context.get_dummy_value()
 
     return signature, emit
