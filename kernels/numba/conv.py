@@ -20,7 +20,7 @@ from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba import narrow, winograd
 from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep
-from minicnn.kernels.numba.micro import tile_for
+from minicnn.kernels.numba.micro import PIXELS, tile_for
 from minicnn.kernels.numba.scratch import padded, scratch
 from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of
 from minicnn.kernels.registry import chooser, kernel
@@ -79,17 +79,10 @@ def forward(x, w, b, g: Window, bounds=FREE):
 def grad_input(gy, w, x_shape, g: Window):
     """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
     (N, C, H, W), OC, G = x_shape, w.shape[0], g.groups
-    border, found = phases(H, W, gy.shape[2], gy.shape[3], g)
-    gy = padded(gy, border)
-    YH, YW = gy.shape[2:]
-    tile = tile_for(gy.dtype, C // G)
-    gx, apart = _results(x_shape, gy.dtype, g)
-    w = plain(w)
-    KW, T = w.shape[3], w.shape[2] * w.shape[3]
-    for phase in found:
-        if not phase.taps or 0 in phase.size:
-            continue
-        taps, offset = tables(phase, OC // G, YH, YW, KW)
+    w, tile, T = plain(w), tile_for(gy.dtype, C // G), w.shape[2] * w.shape[3]
+
+    def compute(gy, phase, taps, offset, out):
+        YH, YW = gy.shape[2:]
         sweep(
             gy.reshape(-1),
             packed(w, G, C // G, taps, (w.size // G, T, C // G * T), tile.width(gy.dtype), OC // G),
@@ -98,24 +91,33 @@ def grad_input(gy, w, x_shape, g: Window):
             offset,
             (N, G, *phase.size),
             (OC * YH * YW, OC // G * YH * YW, YW, 1),
-            apart.reshape(-1),
+            out,
             (C * H * W, C // G * H * W, phase.size[1], 1, H * W, phase.begin),
             C // G,
             *tile.tags,
         )
+
+    return by_phases(gy, w.shape, x_shape, g, compute)
+
+
+def by_phases(gy, w_shape, x_shape, g: Window, compute, room: int = 0):
+    """The gradient to x, of which ``compute(padded gy, phase, taps, offset, out)`` writes one phase.
+
+    Where there are several, they are computed one after the other in memory. Written where they belong, with
+    gaps between, the results of each would fetch every line of the gradient from memory once more: it took
+    1.4 times as long.
+    """
+    border, found = phases(*x_shape[2:], *gy.shape[2:], g)
+    gy = padded(gy, border, room)
+    gx = np.empty(x_shape, gy.dtype)
+    apart = gx if g.stride == (1, 1) else scratch("phases", x_shape, gy.dtype)
+    for phase in found:
+        if phase.taps and 0 not in phase.size:
+            taps, offset = tables(phase, w_shape[0] // g.groups, *gy.shape[2:], w_shape[3])
+            compute(gy, phase, taps, offset, apart.reshape(-1))
     if apart is not gx:
         interleave(apart, found, g.stride, gx)
     return gx
-
-
-def _results(x_shape, dtype, g: Window):
-    """Memory for the gradient, and for the phases one after the other where there are several.
-
-    Written where they belong, with gaps between, the results of each phase would fetch every line of the
-    gradient from memory once more: it took 1.4 times as long.
-    """
-    gx = np.empty(x_shape, dtype)
-    return gx, gx if g.stride == (1, 1) else scratch("phases", x_shape, dtype)
 
 
 def tables(phase: Phase, OC: int, YH: int, YW: int, KW: int) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +183,7 @@ def narrow_forward(x, w, b, g: Window, bounds=FREE):
         (C * H * W, C // G * H * W, W),
         y.reshape(-1),
         (OC * OH * OW, OH * OW, OW, 0),
-        *narrow.TILE.tags,
+        *PIXELS.tags,
     )
     return y
 
@@ -190,15 +192,10 @@ def narrow_forward(x, w, b, g: Window, bounds=FREE):
 def narrow_grad_input(gy, w, x_shape, g: Window):
     """As ``grad_input``, with pixels in the vectors of a tile."""
     (N, C, H, W), OC, G = x_shape, w.shape[0], g.groups
-    border, found = phases(H, W, gy.shape[2], gy.shape[3], g)
-    gy = padded(gy, border, narrow.ROOM)
-    YH, YW = gy.shape[2:]
-    gx, apart = _results(x_shape, gy.dtype, g)
     exchanged = w.reshape(G, OC // G, C // G, -1).transpose(0, 2, 1, 3)
-    for phase in found:
-        if not phase.taps or 0 in phase.size:
-            continue
-        taps, offset = tables(phase, OC // G, YH, YW, w.shape[3])
+
+    def compute(gy, phase, taps, offset, out):
+        YH, YW = gy.shape[2:]
         narrow.sweep(
             gy.reshape(-1),
             plain(exchanged[..., taps]).reshape(-1),
@@ -207,13 +204,12 @@ def narrow_grad_input(gy, w, x_shape, g: Window):
             offset,
             (N, G, C // G, *phase.size),
             (OC * YH * YW, OC // G * YH * YW, YW),
-            apart.reshape(-1),
+            out,
             (C * H * W, H * W, phase.size[1], phase.begin),
-            *narrow.TILE.tags,
+            *PIXELS.tags,
         )
-    if apart is not gx:
-        interleave(apart, found, g.stride, gx)
-    return gx
+
+    return by_phases(gy, w.shape, x_shape, g, compute, narrow.ROOM)
 
 
 @kernel("conv2d.grad_weight", "numba", "narrow", unit_stride)

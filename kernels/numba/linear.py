@@ -12,8 +12,8 @@ call and would take the cores from the kernels that follow.
 import numpy as np
 
 from minicnn.kernels.numba.compiling import compiled, plain, share
-from minicnn.kernels.numba.micro import dots, tile_of_pixels
-from minicnn.kernels.numba.narrow import TILE
+from minicnn.kernels.numba.micro import PIXELS, dots, tile_of_pixels
+from minicnn.kernels.numba.narrow import added_up
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.turning import turned
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
@@ -38,9 +38,7 @@ def _dot_products(core, x, w, b, y, along, first, rows_tag, vectors_tag):
             for r in range(min(rows, O - block * rows)):
                 o = block * rows + r
                 for t in range(min(together, M - m)):
-                    total = b[o]
-                    for lane in range(lanes):
-                        total += sums[(r * together + t) * lanes + lane]
+                    total = added_up(sums, r * together + t, lanes, b[o])
                     for k in range(along.size * lanes, K):
                         total += x[m + t, k] * w[o, k]
                     y[m + t, o] = total
@@ -55,8 +53,8 @@ def forward(x, w, b):
         b = np.zeros(O, x.dtype) if b is None else plain(b)
         lanes = VECTOR_BYTES // x.itemsize
         along = np.arange(K // lanes) * lanes
-        first = np.minimum(np.arange(M + TILE.vectors), M - 1) * K
-        _dot_products(plain(x), plain(w), b, y, along, first, *TILE.tags)
+        first = np.minimum(np.arange(M + PIXELS.vectors), M - 1) * K
+        _dot_products(plain(x), plain(w), b, y, along, first, *PIXELS.tags)
     return y
 
 
@@ -117,7 +115,7 @@ def _product(core, A, B, C, K, wide, offset, rows_tag, vectors_tag):
 def product(A, B, C):
     """C = A B."""
     J, K = B.shape
-    width = TILE.width(A.dtype)
+    width = PIXELS.width(A.dtype)
     if J == 0:
         C[...] = 0
     elif C.size:
@@ -126,7 +124,7 @@ def product(A, B, C):
             wider[:, :K], wider[:, K:] = B, 0
             B = wider
         wide = BLOCK_BYTES // (min(J, DEPTH) * B.itemsize * width) * width
-        _product(A, B, C, K, wide, np.arange(J) * B.shape[1], *TILE.tags)
+        _product(A, B, C, K, wide, np.arange(J) * B.shape[1], *PIXELS.tags)
 
 
 @kernel("linear.grad_input", "numba", "tiles")
@@ -134,7 +132,7 @@ def grad_input(gy, w):
     """gy (M, O), w (O, K) -> gy w (M, K)."""
     (M, _), K = gy.shape, w.shape[1]
     # Rows in excess, for a tile that is not filled: to go over the weights again for it would cost more.
-    gx = scratch("linear rows", (-(-M // TILE.rows) * TILE.rows, K), gy.dtype)
+    gx = scratch("linear rows", (-(-M // PIXELS.rows) * PIXELS.rows, K), gy.dtype)
     product(plain(gy), plain(w), gx)
     return gx[:M].copy()
 

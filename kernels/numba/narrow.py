@@ -18,17 +18,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicnn.kernels.numba.compiling import compiled, plain, share
-from minicnn.kernels.numba.micro import Tile, dots, tile_of_pixels
+from minicnn.kernels.numba.compiling import compiled, helper, plain, share
+from minicnn.kernels.numba.micro import PIXELS, dots, tile_of_pixels
 from minicnn.kernels.numba.rows import clear, clip, copy
 from minicnn.kernels.numba.scratch import scratch
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
 
-TILE = Tile(6, 2) if VECTOR_BYTES == 32 else Tile(6, 4)
 BLOCK = 1024  # results of a channel in a job: six times as many stay in the first-level cache
 PARTS = 16  # jobs for the gradient to the weights; a fixed number, so that results depend on no machine
 
-ROOM = TILE.width(np.dtype(np.float32))
+ROOM = PIXELS.width(np.dtype(np.float32))
 """So many numbers must be readable, and finite, behind the last image: its last tile reaches there."""
 
 
@@ -37,7 +36,7 @@ def pays(channels: int, pixels: int) -> bool:
 
     Up to six channels it took half the time; of seven to twelve, from 0.8 to 1.4 times as long.
     """
-    return channels <= TILE.rows and pixels >= ROOM
+    return channels <= PIXELS.rows and pixels >= ROOM
 
 
 @compiled
@@ -89,6 +88,14 @@ def _widen(core, gy, rows, columns, pitch, out):
             copy(gy, (index * rows + i) * columns, flat, (c * N + n) * size + i * pitch, columns)
 
 
+@helper
+def added_up(sums, cell, lanes, total):
+    """The total, and the numbers of one of the vectors that ``dots`` leaves."""
+    for lane in range(cell * lanes, (cell + 1) * lanes):
+        total += sums[lane]
+    return total
+
+
 @compiled
 def _correlate(core, x, group, at, offset, gy, channels, parts, rows_tag, vectors_tag):
     P, G, O, K = parts.shape
@@ -107,9 +114,7 @@ def _correlate(core, x, group, at, offset, gy, channels, parts, rows_tag, vector
             dots(gy, base, last - first, x, g * group, at, first, offset, k, sums, rows_tag, vectors_tag)
             for r in range(rows):
                 for t in range(together):
-                    total = x.dtype.type(0)
-                    for lane in range(lanes):
-                        total += sums[(r * together + t) * lanes + lane]
+                    total = added_up(sums, r * together + t, lanes, x.dtype.type(0))
                     parts[part, g, block * rows + r, k + t] = total
 
 
@@ -122,7 +127,7 @@ def correlate(x, gy, offset, groups):
     _widen(plain(gy).reshape(-1), OH, OW, W, wide)
     at = (np.arange(N)[:, None] * (C * H * W) + np.arange(vectors) * lanes).ravel()
     O, K = OC // groups, offset.size
-    offset = np.concatenate([offset, np.full(-K % TILE.vectors, offset[0])])
-    parts = np.empty((min(N, PARTS), groups, -(-O // TILE.rows) * TILE.rows, offset.size), x.dtype)
-    _correlate(x.reshape(-1), C // groups * H * W, at, offset, wide.reshape(-1), O, parts, *TILE.tags)
+    offset = np.concatenate([offset, np.full(-K % PIXELS.vectors, offset[0])])
+    parts = np.empty((min(N, PARTS), groups, -(-O // PIXELS.rows) * PIXELS.rows, offset.size), x.dtype)
+    _correlate(x.reshape(-1), C // groups * H * W, at, offset, wide.reshape(-1), O, parts, *PIXELS.tags)
     return parts.sum(axis=0)[:, :O, :K].reshape(OC, K)
