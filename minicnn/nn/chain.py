@@ -11,6 +11,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn import kernels
 from minicnn.autograd import Array, is_grad_enabled
+from minicnn.nn.containers import Row
 from minicnn.nn.layers import BatchNorm2d, Conv2d
 from minicnn.nn.module import Module
 from minicnn.nn.stateless import ReLU, ReLU6
@@ -18,7 +19,7 @@ from minicnn.nn.stateless import ReLU, ReLU6
 ACTIVATIONS = {ReLU: "relu", ReLU6: "relu6"}
 
 
-class Sequential(Module):
+class Sequential(Row):
     """Modules one after another; from arguments, or from a dict of names.
 
     >>> import minicnn as mc
@@ -42,17 +43,6 @@ class Sequential(Module):
 
     def forward(self, x: Any) -> Any:
         return chain(x, *self._modules.values())
-
-    def append(self, module: Module) -> Sequential:
-        """Add a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from minicnn import functional as F
 from minicnn.nn.module import Module
 
 
-class ModuleList(Module):
-    """A list of modules whose parameters are found; it computes nothing itself."""
+class Row(Module):
+    """Modules in a row, under the numbers of their places unless they have names."""
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        super().__init__()
-        for module in modules:
-            self.append(module)
-
-    def append(self, module: Module) -> ModuleList:
+    def append(self, module: Module) -> Self:
         """Add a module at the end."""
         self.add_module(str(len(self)), module)
         return self
@@ -27,6 +22,15 @@ class ModuleList(Module):
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
+
+
+class ModuleList(Row):
+    """A list of modules whose parameters are found; it computes nothing itself."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        for module in modules:
+            self.append(module)
 
     def __getitem__(self, index: int) -> Module:
         return list(self._modules.values())[index]
