@@ -109,11 +109,12 @@ def by_phases(gy, w_shape, x_shape, g: Window, compute, room: int = 0):
     """
     border, found = phases(*x_shape[2:], *gy.shape[2:], g)
     gy = padded(gy, border, room)
+    YH, YW = gy.shape[2:]
     gx = np.empty(x_shape, gy.dtype)
     apart = gx if g.stride == (1, 1) else scratch("phases", x_shape, gy.dtype)
     for phase in found:
         if phase.taps and 0 not in phase.size:
-            taps, offset = tables(phase, w_shape[0] // g.groups, *gy.shape[2:], w_shape[3])
+            taps, offset = tables(phase, w_shape[0] // g.groups, YH, YW, w_shape[3])
             compute(gy, phase, taps, offset, apart.reshape(-1))
     if apart is not gx:
         interleave(apart, found, g.stride, gx)
