@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import normal
 
 import minicnn as mc
 from minicnn import functional as F
+from minicnn import kernels
+from minicnn.kernels import Window
 from minicnn.kernels.numba.compiling import compiled, share
 from minicnn.kernels.numba.scratch import scratch
 
@@ -247,3 +250,36 @@ def test_freed_memory_is_kept():
         [sys.executable, "-c", FRESH_PAGES], capture_output=True, text=True, check=True, env=known
     )
     assert int(done.stdout) < 1000
+
+
+# Depthwise: vectors read over the ends of rows and planes
+
+
+def depthwise(backend, part, a, b, shape, stride):
+    window = Window((3, 3), (stride, stride), ((1, 1), (1, 1)), groups=3)
+    with mc.use(backend, conv2d="depthwise" if backend == "numba" else "taps"):
+        return kernels.run(f"conv2d.{part}", a, b, shape, window)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(5, 3), (9, 14), (6, 33)])
+def test_depthwise_takes_nothing_from_neighbours(size, stride):
+    """A NaN reaches the results whose windows meet it, and no others, not even where vectors read it."""
+    x, w = normal("x", (2, 3, *size)), normal("w", (3, 1, 3, 3))
+    y = depthwise("numpy", "forward", x, w, None, stride)
+    spoilt = [x.copy(), y.copy()]
+    for image in spoilt:
+        image[:, 1] = image[1, 2, 1, -1] = image[0, 2, 2, 0] = np.nan
+    for part, clean, dirty in [
+        ("forward", (x, w, None), (spoilt[0], w, None)),
+        ("grad_input", (y, w, x.shape), (spoilt[1], w, x.shape)),
+        ("grad_weight", (y, x, w.shape), (y, spoilt[0], w.shape)),
+        ("grad_weight", (y, x, w.shape), (spoilt[1], x, w.shape)),
+    ]:
+        result, wanted = (depthwise(backend, part, *dirty, stride) for backend in ("numba", "numpy"))
+        reached = np.isnan(wanted)
+        assert reached.any()
+        assert not reached.all()
+        np.testing.assert_array_equal(np.isnan(result), reached)
+        unspoilt = depthwise("numba", part, *clean, stride)
+        np.testing.assert_array_equal(result[~reached], unspoilt[~reached])

@@ -1,13 +1,8 @@
 """Depthwise convolution: each channel by its own filters, a plane at a time.
 
-Too little arithmetic for register tiles to matter: it is a question of memory. A padded copy of a plane is
-made in the cache, such that each tap is one long loop over it, with no regard to where rows end:
-
-    y[q] = Σ_t x[q + offset_t] · w_t
-
-Rows of x and y are equally long for this; what is computed at the end of a row, from the beginning of the
-next, is left out when y is copied to its place. With a stride s, every s-th pixel of x goes into a plane of
-its own (there are s² of them), so that a tap still reads neighbours.
+Too little arithmetic for register tiles of channels: it is a question of memory, and of reading each plane
+once. :mod:`.stencil` computes a band of a plane; here are the tables that it needs, and the loops over
+planes.
 """
 
 from __future__ import annotations
@@ -20,117 +15,86 @@ from numba import get_num_threads
 
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba.compiling import compiled, helper, plain, share
-from minicnn.kernels.numba.rows import VECTORS, add_taps, clear, copy, dot
+from minicnn.kernels.numba.rows import copy
 from minicnn.kernels.numba.scratch import scratch
+from minicnn.kernels.numba.stencil import Axis, address, correlate, lanes_for, masks, scatter, slide
 from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of
-from minicnn.kernels.numba.vectors import VECTOR_BYTES
 from minicnn.kernels.registry import kernel
+
+BAND = (
+    2048  # bytes of a plane in the rows that are computed together; with 8192, 112×112 took 1.3 times as long
+)
 
 
 def one_channel(_, w, *__):
-    """Whether these are depthwise filters, for a call (x, w, …) or (gy, w, …)."""
+    """Whether these are depthwise filters, for a call (x, w, …)."""
     return w.shape[1] == 1
 
 
 class Layout(NamedTuple):
-    """The planes of a window's padded copy, and the taps, those that read the same plane together."""
+    """How a plane of results reads a plane of others."""
 
-    numbers: tuple[int, ...]  # OH, OW, rows and columns of a plane, stride, the first padding
-    taps: np.ndarray  # which of the filter's taps, one plane's after the other's
-    offsets: np.ndarray  # how far from the copy's beginning each looks
-    back: np.ndarray  # minus the same, from the beginning of its plane
-    first: np.ndarray  # where each plane's taps begin; at the end, how many taps there are
+    bits: np.ndarray  # the masks, flat
+    pitch: int  # from one mask to the next
+    start: tuple[int, int]  # the row and column that the first result's window begins in
+    band: int  # rows of results at a time
+    room: tuple[int, int]  # how many numbers before a plane, and behind it, are read
+    tags: tuple  # the lanes of vectors, rows and columns as the compiler sees them
 
 
 @functools.cache
-def layout(g: Window, H: int, W: int) -> Layout:
-    """The layout for images of H by W."""
-    OH, OW = g.output_size(H, W)
-    (KH, KW), (sh, sw), (dh, dw) = g.kernel, g.stride, g.dilation
-    rows, columns = OH + (KH - 1) * dh // sh, OW + (KW - 1) * dw // sw
-    i, j = (tap.ravel() for tap in np.indices((KH, KW)))
-    plane = i * dh % sh * sw + j * dw % sw
-    away = i * dh // sh * columns + j * dw // sw
-    order = np.argsort(plane, kind="stable")
-    first = np.searchsorted(plane[order], np.arange(sh * sw + 1))
-    numbers = (OH, OW, rows, columns, sh, sw, g.padding[0][0], g.padding[1][0])
-    return Layout(numbers, order, (plane * rows * columns + away)[order], -away[order], first)
+def layout(g: Window, read: tuple[int, int], written: tuple[int, int], dtype: np.dtype, turned: bool):
+    """The layout for planes of these sizes; turned: for the gradient to x, which reads gy."""
+    (sh, sw), (dh, dw), ((top, _), (left, _)) = g.stride, g.dilation, g.padding
+    if turned:
+        rows, columns = Axis(g.kernel[0], sh, dh, top % sh), Axis(g.kernel[1], sw, dw, left % sw)
+        start, phases, step, taps = (top // sh, left // sw), sw, 1, list(columns.written(sw))
+    else:
+        rows, columns = Axis(g.kernel[0], sh, dh), Axis(g.kernel[1], sw, dw)
+        start, phases, step, taps = (-top, -left), 1, sw, list(columns.read(1))
+    lanes = lanes_for(-(-written[1] // phases), dtype)
+    results = np.arange(-(-written[1] // phases))
+    away = np.array([j for _, _, j in sorted(taps, key=lambda one: one[1])])
+    places = results * step + (away + start[1])[:, None]
+    bits = masks(np.concatenate([places, results[None] * 0]), read[1], lanes, dtype)
+    before = max(0, -places.min())
+    behind = max(0, places.max() + step * lanes - read[1])  # a vector may begin with the last result
+    band = max(1, BAND // (dtype.itemsize * max(written[1], read[1])) // (4 * sh)) * 4 * sh
+    tags = (False,) * lanes, rows.tags, columns.tags
+    return Layout(bits.ravel(), bits.shape[1], start, band, (int(before), int(behind)), tags)
 
 
-def memory(numbers: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """Flat scratch memory of all threads: copies of images; results, a plane before them; their steps."""
-    _, _, rows, columns, sh, sw = numbers[:6]
-    slack = VECTORS * VECTOR_BYTES // dtype.itemsize
-    of_copy, of_result = sh * sw * rows * columns + slack, 2 * rows * columns + slack
-    threads = get_num_threads()
-    copies = scratch("depthwise images", (threads * of_copy,), dtype)
-    results = scratch("depthwise results", (threads * of_result,), dtype)
-    return copies, results, of_copy, of_result
-
-
-@helper
-def _along(b, stride, before, size, columns):
-    """Which numbers v of a row are pixels, (first, last + 1), if v is pixel v · stride + b − before."""
-    start = max(-((b - before) // stride), 0)
-    return start, max(min((size - 1 + before - b) // stride + 1, columns), start)
+def spare(use: str, size: int, room: tuple[int, int], dtype: np.dtype) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Memory for a copy of a plane with room around it, for each thread; and the sizes of the three."""
+    sizes = room[0], size, room[1]
+    return scratch(f"depthwise {use}", (get_num_threads() * sum(sizes),), dtype), sizes
 
 
 @helper
-def _from_image(x, x0, H, W, numbers, planes, p0):
-    """Copy an image's channel to every s-th pixel's own plane, and zeros around it."""
-    _, _, rows, columns, sh, sw, top, left = numbers
-    for a in range(sh):
-        for b in range(sw):
-            start, end = _along(b, sw, left, W, columns)
-            for r in range(rows):
-                h = r * sh + a - top
-                to = p0 + ((a * sw + b) * rows + r) * columns
-                if h < 0 or h >= H:
-                    clear(planes, to, columns)
-                    continue
-                clear(planes, to, start)
-                clear(planes, to + end, columns - end)
-                first = x0 + h * W + b - left
-                if sw == 1:
-                    copy(x, first + start, planes, to + start, end - start)
-                else:
-                    for v in range(start, end):
-                        planes[to + v] = x[first + v * sw]
-
-
-@helper
-def _to_image(planes, p0, numbers, x, x0, H, W):
-    """The way back, without what is around the image."""
-    _, _, rows, columns, sh, sw, top, left = numbers
-    for h in range(H):
-        r, a = divmod(h + top, sh)
-        if r >= rows:
-            continue
-        for b in range(sw):
-            start, end = _along(b, sw, left, W, columns)
-            source = p0 + ((a * sw + b) * rows + r) * columns
-            first = x0 + h * W + b - left
-            if sw == 1:
-                copy(planes, source + start, x, first + start, end - start)
-            else:
-                for v in range(start, end):
-                    x[first + v * sw] = planes[source + v]
+def _plane(x, number, spare, sizes, core):
+    """The address of a plane that can be read beyond its ends: the first and the last one's is a copy's."""
+    before, size, behind = sizes
+    start = number * size
+    if start >= before and start + size + behind <= x.size:
+        return address(x, start)
+    to = core[0] * (before + size + behind) + before
+    copy(x, start, spare, to, size)
+    return address(spare, to)
 
 
 @compiled
-def _forward(core, x, H, W, w, b, bounds, y, numbers, offsets, copies, totals, steps):
-    N, C, M = y.shape[0], y.shape[1], y.shape[2]
-    OH, OW, _, columns = numbers[:4]
-    T = offsets.size
-    flat = y.reshape(-1)
-    c0, t0 = core[0] * steps[0], core[0] * steps[1]
+def _forward(core, x, image, w, b, bounds, y, layout, copies, sizes, tags):
+    bits, pitch, start, band = layout
+    N, C, M, OH, OW = y.shape
+    flat, T = y.reshape(-1), w.size // (C * M)
     for job in share(core, N * C):
-        _from_image(x, job * H * W, H, W, numbers, copies, c0)
+        here = (_plane(x, job, copies, sizes, core), image[0], image[1], start[0], start[1])
         for m in range(M):
             oc = job % C * M + m
-            add_taps(copies, c0, offsets, 0, T, w, oc * T, totals, t0, OH * columns, b[oc], bounds)
-            for oh in range(OH):
-                copy(totals, t0 + oh * columns, flat, ((job * M + m) * OH + oh) * OW, OW)
+            to = address(flat, (job * M + m) * OH * OW)
+            for h in range(0, OH, band):
+                size = (h, min(h + band, OH), OH, OW)
+                slide(here, bits, pitch, w, oc * T, b[oc], bounds, to, size, tags[0], tags[1], tags[2])
 
 
 @kernel("conv2d.forward", "numba", "depthwise", suits=one_channel)
@@ -138,118 +102,99 @@ def _forward(core, x, H, W, w, b, bounds, y, numbers, offsets, copies, totals, s
 def forward(x, w, b, g: Window, bounds=FREE):
     """(N, C, H, W), (C·m, 1, KH, KW), (C·m,) or None -> (N, C·m, OH, OW), clipped to the bounds."""
     (N, C, H, W), OC = x.shape, len(w)
-    numbers, taps, offsets, _, _ = layout(g, H, W)
-    y = np.empty((N, OC, *numbers[:2]), x.dtype)
-    b = bias_of(b, OC, x.dtype)
-    w = w.reshape(OC, -1)[:, taps].ravel()
-    copies, totals, *steps = memory(numbers, x.dtype)
-    shape = N, C, OC // C, numbers[0] * numbers[1]
+    OH, OW = g.output_size(H, W)
+    y = np.empty((N, OC, OH, OW), x.dtype)
+    a = layout(g, (H, W), (OH, OW), x.dtype, False)
     _forward(
-        plain(x).ravel(),
-        H,
-        W,
-        w,
-        b,
+        plain(x).reshape(-1),
+        (H, W),
+        plain(w).reshape(-1),
+        bias_of(b, OC, x.dtype),
         bounds_of(bounds, x.dtype),
-        y.reshape(shape),
-        numbers,
-        offsets,
-        copies,
-        totals,
-        tuple(steps),
+        y.reshape(N, C, OC // C, OH, OW),
+        a[:4],
+        *spare("images", H * W, a.room, x.dtype),
+        a.tags,
     )
     return y
 
 
-@helper
-def _rows_apart(y, y0, numbers, out, o0, size):
-    """Copy results to out, in rows as long as the planes', with zeros in between and up to a size."""
-    OH, OW, _, columns = numbers[:4]
-    for oh in range(OH):
-        copy(y, y0 + oh * OW, out, o0 + oh * columns, OW)
-        clear(out, o0 + oh * columns + OW, columns - OW)
-    clear(out, o0 + OH * columns, size - OH * columns)
-
-
 @compiled
-def _grad_input(core, gy, w, gx, H, W, numbers, back, first, copies, results, steps):
-    N, C, M = gx.shape[0], gx.shape[1], len(w) // back.size // gx.shape[1]
-    OH, OW, rows, columns, sh, sw = numbers[:6]
-    T, size = back.size, rows * columns
-    flat = gx.reshape(-1)
-    c0, r0 = core[0] * steps[0], core[0] * steps[1]
+def _grad_input(core, gy, image, w, bounds, gx, M, layout, copies, sizes, results, tags):
+    bits, pitch, start, band = layout
+    N, C, H, W = gx.shape
+    flat, T, zero = gx.reshape(-1), w.size // (C * M), gy.dtype.type(0)
     for job in share(core, N * C):
-        clear(copies, c0, steps[0])
-        clear(results, r0, size)  # taps look back, by less than a plane
+        to = job * H * W
         for m in range(M):
             oc = job % C * M + m
-            _rows_apart(gy, (job * M + m) * OH * OW, numbers, results, r0 + size, steps[1] - size)
-            for part in range(sh * sw):
-                # In the order of the planes, as the end of each spills into the beginning of the next.
-                end = first[part + 1]
-                add_taps(
-                    results,
-                    r0 + size,
-                    back,
-                    first[part],
-                    end,
-                    w,
-                    oc * T,
-                    copies,
-                    c0 + part * size,
-                    size,
-                    None,
-                    None,
-                )
-        _to_image(copies, c0, numbers, flat, job * H * W, H, W)
+            here = (_plane(gy, job * M + m, copies, sizes, core), image[0], image[1], start[0], start[1])
+            there = address(flat, to) if m == 0 else address(results, core[0] * H * W)
+            for h in range(0, H, band):
+                size = (h, min(h + band, H), H, W)
+                scatter(here, bits, pitch, w, oc * T, zero, bounds, there, size, tags[0], tags[1], tags[2])
+            if m > 0:
+                for k in range(H * W):
+                    flat[to + k] += results[core[0] * H * W + k]
 
 
 @kernel("conv2d.grad_input", "numba", "depthwise", suits=one_channel)
 def grad_input(gy, w, x_shape, g: Window):
     """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
-    H, W = x_shape[2:]
-    numbers, taps, _, back, first = layout(g, H, W)
-    covered = numbers[2] * numbers[4] - numbers[6], numbers[3] * numbers[5] - numbers[7]
-    whole = covered[0] >= H and covered[1] >= W  # else pixels at the end meet no window
-    gx = (np.empty if whole else np.zeros)(x_shape, gy.dtype)
-    w = w.reshape(len(w), -1)[:, taps].ravel()
-    copies, results, *steps = memory(numbers, gy.dtype)
-    shape = (*x_shape[:2], H * W)
+    (OH, OW), (H, W) = gy.shape[2:], x_shape[2:]
+    gx = np.empty(x_shape, gy.dtype)
+    a = layout(g, (OH, OW), (H, W), gy.dtype, True)
+    several = len(w) > x_shape[1]  # their gradients are then added up
+    results = scratch("depthwise results", (get_num_threads() * several, H * W), gy.dtype)
     _grad_input(
-        plain(gy).ravel(), w, gx.reshape(shape), H, W, numbers, back, first, copies, results, tuple(steps)
+        plain(gy).reshape(-1),
+        (OH, OW),
+        plain(w).reshape(-1),
+        bounds_of(FREE, gy.dtype),
+        gx,
+        len(w) // x_shape[1],
+        a[:4],
+        *spare("gradients", OH * OW, a.room, gy.dtype),
+        results.reshape(-1),
+        a.tags,
     )
     return gx
 
 
 @compiled
-def _grad_weight(core, gy, x, H, W, N, gw, numbers, offsets, copies, results, steps):
-    C, M, T = gw.shape
-    OH, OW, rows, columns, sh, sw = numbers[:6]
-    used = sh * sw * rows * columns
-    c0, r0 = core[0] * steps[0], core[0] * steps[1]
+def _grad_weight(core, gy, x, image, size, gw, layout, copies, sizes, own_copies, own_sizes, tags):
+    bits, pitch, start, band = layout
+    N, (C, M, T), (OH, OW) = x.size // (gw.shape[0] * image[0] * image[1]), gw.shape, size
     for c in share(core, C):
-        sums = np.zeros((M, T), np.float64)
-        clear(copies, c0 + used, steps[0] - used)
+        sums = np.zeros(M * T, np.float64)
         for n in range(N):
             job = n * C + c
-            _from_image(x, job * H * W, H, W, numbers, copies, c0)
+            here = (_plane(x, job, copies, sizes, core), image[0], image[1], start[0], start[1])
             for m in range(M):
-                _rows_apart(gy, (job * M + m) * OH * OW, numbers, results, r0, steps[1])
-                for t in range(T):
-                    sums[m, t] += dot(results, r0, copies, c0 + offsets[t], OH * columns)
+                own = _plane(gy, job * M + m, own_copies, own_sizes, core)
+                for h in range(0, OH, band):
+                    part = (h, min(h + band, OH), OH, OW)
+                    correlate(here, bits, pitch, own, part, sums, m * T, tags[0], tags[1], tags[2])
         for m in range(M):
             for t in range(T):
-                gw[c, m, t] = sums[m, t]
+                gw[c, m, t] = sums[m * T + t]
 
 
 @kernel("conv2d.grad_weight", "numba", "depthwise", suits=lambda gy, x, w_shape, g: w_shape[1] == 1)
 def grad_weight(gy, x, w_shape, g: Window):
     """The gradient of the loss to w, given the gradient gy to y: (C·m, 1, KH, KW)."""
-    N, C, H, W = x.shape
-    numbers, taps, offsets, _, _ = layout(g, H, W)
-    gw = np.empty((C, w_shape[0] // C, len(taps)), gy.dtype)
-    copies, results, *steps = memory(numbers, gy.dtype)
+    (C, H, W), (OH, OW) = x.shape[1:], gy.shape[2:]
+    gw = np.empty((C, w_shape[0] // C, w_shape[2] * w_shape[3]), gy.dtype)
+    a = layout(g, (H, W), (OH, OW), x.dtype, False)
     _grad_weight(
-        plain(gy).ravel(), plain(x).ravel(), H, W, N, gw, numbers, offsets, copies, results, tuple(steps)
+        plain(gy).reshape(-1),
+        plain(x).reshape(-1),
+        (H, W),
+        (OH, OW),
+        gw,
+        a[:4],
+        *spare("images", H * W, a.room, x.dtype),
+        *spare("gradients", OH * OW, (0, len(a.tags[0])), x.dtype),
+        a.tags,
     )
-    return gw[:, :, np.argsort(taps)].reshape(w_shape)
+    return gw.reshape(w_shape)

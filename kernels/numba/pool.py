@@ -272,7 +272,7 @@ def _avg_forward(core, x, divisor, ones, y, sizes, band, offsets, pixels, copies
             count = rows * columns
             _band(x, job * HW, pixels, row // band, zero, copies, c0)
             clear(results, r0, count)
-            add_taps(copies, c0, offsets, 0, offsets.size, ones, 0, results, r0, count, None, None)
+            add_taps(copies, c0, offsets, 0, offsets.size, ones, 0, results, r0, count)
             _divide(results, r0, divisor, row * columns, count)
             _out(results, r0, columns, y, to, rows, OW)
 
@@ -321,7 +321,7 @@ def _avg_backward(core, gy, divisor, ones, gx, sizes, band, windows, tables, sha
             for p in range(len(planes) - 1):
                 to, first, last = r0 + p * of_plane, planes[p], planes[p + 1]
                 clear(results, to, of_plane)  # only now: the sums before it went beyond their end
-                add_taps(shares, s0, taps, first, last, ones, 0, results, to, of_plane, None, None)
+                add_taps(shares, s0, taps, first, last, ones, 0, results, to, of_plane)
             _look_up(results, r0, back, ends[n], gx, job * HW + ends[n], ends[n + 1] - ends[n])
 
 
