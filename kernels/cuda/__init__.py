@@ -1,1 +1,8 @@
-"""The kernels of NVIDIA GPUs. Importing them needs neither CuPy nor a GPU, but running them does."""
+"""The kernels for NVIDIA GPUs: CUDA sources, and beside each the functions that launch it on CuPy's arrays.
+
+Nothing here imports CuPy before a kernel runs, so that all of it can be read, and listed, on any machine.
+"""
+
+from minicnn.kernels.cuda import conv_naive
+
+__all__ = ["conv_naive"]

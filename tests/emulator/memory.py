@@ -1,12 +1,17 @@
-"""Memory of the emulated device: aligned as CuPy's, poisoned when fresh, with guard zones on both sides."""
+"""Memory of the emulated device: aligned as CuPy's, poisoned when fresh, with guard zones on both sides.
 
+Beyond the guard zones lie pages that nobody may touch, not even to read: a kernel that does is stopped.
+"""
+
+import ctypes
+import mmap
 import weakref
 
 import numpy as np
 
 ALIGNMENT = 512  # bytes, as in CuPy's pool
-GUARD = 1024  # bytes before and after each allocation that nobody may write
-GUARD_BYTE = 0xA5
+PAGE = mmap.PAGESIZE
+GUARD_BYTE = 0xFF  # what is read beside an allocation is NaN too
 POISON = 0xFF  # fresh memory: NaN in every floating dtype, −1 in integers
 TOTAL = 8 << 30  # bytes that the device claims to have
 
@@ -66,15 +71,29 @@ class MemoryPool:
             raise GuardError("; ".join(found))
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+def pages(room):
+    """At least so many bytes, up to the end of a page, between two pages that must not be touched."""
+    inner = -(-room // PAGE) * PAGE
+    every = np.frombuffer(mmap.mmap(-1, inner + 2 * PAGE), np.uint8)
+    for page in (0, PAGE + inner):
+        if _libc.mprotect(every.ctypes.data + page, PAGE, 0):
+            raise OSError(ctypes.get_errno(), "mprotect")
+    return every[PAGE:-PAGE]
+
+
 class Memory:
     """One allocation. Its guard zones are looked at when it goes, and whenever someone asks."""
 
     def __init__(self, pool, size):
         self.size, self.device_id, self._pool = size, 0, pool
-        self._bytes = np.empty(size + 2 * GUARD + ALIGNMENT, np.uint8)
-        address = self._bytes.ctypes.data
-        self._start = GUARD + -(address + GUARD) % ALIGNMENT
-        self.ptr = address + self._start if size else 0
+        room = -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
+        self._bytes = pages(room)
+        self._start = self._bytes.size - room
+        self.ptr = self._bytes.ctypes.data + self._start if size else 0
         self.restore_guards()
         self.bytes[:] = POISON
         pool._used += size
@@ -86,8 +105,8 @@ class Memory:
 
     def _guards(self):
         return {
-            "before": self._bytes[self._start - GUARD : self._start],
-            "after": self._bytes[self._start + self.size : self._start + self.size + GUARD],
+            "before": self._bytes[: self._start],
+            "after": self._bytes[self._start + self.size :],
         }
 
     def restore_guards(self):
@@ -99,7 +118,7 @@ class Memory:
         for side, guard in self._guards().items():
             (hit,) = np.nonzero(guard != GUARD_BYTE)
             if hit.size:
-                distance = GUARD - hit[-1] if side == "before" else hit[0] + 1
+                distance = guard.size - hit[-1] if side == "before" else hit[0] + 1
                 where = f"{side} an allocation of {self.size}, the nearest {distance} away"
                 return f"{hit.size} bytes written {where}"
         return ""

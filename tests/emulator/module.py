@@ -5,7 +5,7 @@ import types
 
 import numpy as np
 
-from emulator import arrays, memory, signatures
+from emulator import arrays, host, memory, signatures
 from emulator.arrays import checked_dtype, ndarray, on_device, view
 from emulator.signatures import bound
 
@@ -227,6 +227,7 @@ def build(devices=1, **more):
     for name in TYPES:
         setattr(cupy, name, getattr(np, name))
     cupy.inf, cupy.nan, cupy.newaxis, cupy.ndarray = np.inf, np.nan, None, ndarray
+    cupy.RawModule = host.RawModule
     cupy.get_default_memory_pool = lambda: memory.pool
     cupy.cuda = types.SimpleNamespace(
         Device=arrays.Device,
