@@ -4,11 +4,12 @@ from functools import cache
 
 import numpy as np
 import pytest
-from cases import CONVOLUTIONS, DTYPES, normal
+from cases import CONVOLUTIONS, DTYPES, conv, named, normal
 from emulator.use import cupy
 
 from minicnn import kernels
 from minicnn.functional.conv import resolve_padding
+from minicnn.kernels.cuda import conv_tiled
 
 __all__ = ["cupy"]  # a fixture
 
@@ -40,13 +41,23 @@ def parts(run, arrays, g):
     ]
 
 
+# Larger than a tile in every direction, with something left over; too large for loops in Python.
+LARGE = [
+    conv("large", (3, 9, 13, 17), (70, 9, 3, 3), padding=1),
+    conv("large, stride 2", (3, 7, 16, 21), (37, 7, 3, 3), stride=2, padding=1),
+    conv("large, 2 groups", (2, 80, 9, 10), (140, 40, 1, 1), groups=2),
+    conv("large, dilated", (2, 35, 12, 11), (6, 35, 2, 3), dilation=2, stride=(1, 2), padding=2),
+]
+
+
 @cache
 def by_loops(case):
-    """The loops' results in float64, and how far each may be off in units of its dtype's rounding."""
-    loops = {ran.operation: ran for ran in kernels.registered("numpy") if ran.algorithm == "naive"}
-    assert set(PARTS) <= set(loops)
+    """The loops' results in float64, and how far each may be off in units of its dtype's rounding.
+
+    A sum of n products in any order errs by n·ε·Σ|x·w| at most.
+    """
     g, arrays = window(case), case.arrays()
-    with kernels.use("numpy", conv2d="naive"):
+    with kernels.use("numpy", conv2d="taps" if case in LARGE else "naive"):
         results = parts(kernels.run, arrays, g)
 
         def run_absolute(operation, a, b, *rest):
@@ -64,22 +75,16 @@ def by_loops(case):
 def on_device(module, operation, *args):
     """Run a kernel with arrays moved to the GPU."""
     args = [module.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
-    before = [arg.copy() if isinstance(arg, module.ndarray) else None for arg in args]
+    arrays = [arg for arg in args if isinstance(arg, module.ndarray)]
+    before = [array.get() for array in arrays]
     result = kernels.run(operation, *args)
-    for arg, copy in zip(args, before, strict=True):
-        assert copy is None or (arg == copy).all(), "an input was changed"
+    for array, copy in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array.get(), copy, "an input was changed")
     return result.get()
 
 
-ALGORITHMS = sorted(
-    {ran.algorithm for ran in kernels.registered("cuda") if ran.operation == "conv2d.forward"}
-)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CONVOLUTIONS])
-def test_kernels_equal_the_loops(cupy, case, algorithm, dtype):
+def compare(cupy, case, algorithm, dtype):
+    """Run one algorithm, and hold its results against the loops'."""
     expected, room = by_loops(case)
     with kernels.use("cuda", conv2d=algorithm), kernels.trace() as ran:
         results = parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
@@ -88,3 +93,62 @@ def test_kernels_equal_the_loops(cupy, case, algorithm, dtype):
         assert result.dtype == dtype
         assert result.shape == wanted.shape
         assert (np.abs(result - wanted) <= off * np.finfo(dtype).eps).all()
+
+
+ALGORITHMS = ("naive", "tiled")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("case", named(CONVOLUTIONS))
+def test_kernels_equal_the_loops(cupy, case, algorithm, dtype):
+    compare(cupy, case, algorithm, dtype)
+
+
+TILES = [(dtype, tile) for dtype, tiles in conv_tiled.TILES.items() for tile in tiles]
+
+
+@pytest.mark.parametrize(("dtype", "tile"), TILES, ids=[f"{d}-{t.BM}x{t.BN}" for d, t in TILES])
+@pytest.mark.parametrize("case", named(LARGE))
+def test_every_tile(cupy, monkeypatch, case, dtype, tile):
+    """With parts of a gradient to weights so short that there are several."""
+    monkeypatch.setitem(conv_tiled.TILES, dtype, (tile,))
+    monkeypatch.setattr(conv_tiled, "PIXELS_OF_PART", 60)
+    compare(cupy, case, "tiled", np.dtype(dtype))
+
+
+def test_the_tile_that_is_chosen():
+    """Large results get large tiles, narrow ones narrow tiles, small ones small tiles, so there are many."""
+    chosen = [conv_tiled.tile_for(*sizes, 1, np.float32)[:2] for sizes in SIZES]
+    assert chosen == [tile for _, tile in SIZES.items()]
+
+
+SIZES = {
+    (256, 100_352): (128, 128),
+    (64, 401_408): (64, 128),
+    (24, 401_408): (32, 128),
+    (512, 196): (32, 32),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bounds", [(0.0, np.inf), (0.0, 6.0)])
+def test_results_clipped_on_the_way(cupy, bounds, dtype):
+    case = LARGE[0]
+    x, w, b = (10 * array for array in case.arrays(dtype))
+    x[0, 0, 0, 0] = np.nan
+    with kernels.use("cuda", conv2d="tiled"):
+        y = on_device(cupy, "conv2d.forward", x, w, b, window(case))
+        clipped = on_device(cupy, "conv2d.forward_clipped", x, w, b, window(case), bounds)
+    assert np.isnan(y).any()
+    np.testing.assert_array_equal(clipped, np.minimum(np.maximum(y, bounds[0]), bounds[1]))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_no_images(cupy, algorithm):
+    w, g = normal("w", (4, 3, 3, 3), np.float32), kernels.Window((3, 3))
+    x, gy = np.ones((0, 3, 5, 6), np.float32), np.ones((0, 4, 3, 4), np.float32)
+    with kernels.use("cuda", conv2d=algorithm):
+        assert on_device(cupy, PARTS[0], x, w, None, g).shape == gy.shape
+        assert on_device(cupy, PARTS[1], gy, w, x.shape, g).shape == x.shape
+        assert not on_device(cupy, PARTS[2], gy, x, w.shape, g).any()

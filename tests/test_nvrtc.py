@@ -11,8 +11,8 @@ registered("cuda")  # imports all that declare sources
 
 needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason="needs NVRTC: pip install nvidia-cuda-nvrtc")
 
-MAY_SPILL = {}
-"""Kernels that are known to keep numbers in local memory, and why."""
+MAY_SPILL = {"gather": 16}
+"""Kernels of which a few bytes, so many, are known not to fit: better than half as many threads."""
 
 
 def name(file, constants):
@@ -31,8 +31,8 @@ def test_sources_compile(file, constants, architecture):
     assert not said
     for kernel in needs:
         assert kernel.shared <= 48 * 1024
-        if kernel.kernel not in MAY_SPILL:
-            assert (kernel.stack, kernel.spilled) == (0, 0), kernel
+        assert kernel.spilled <= MAY_SPILL.get(kernel.kernel, 0), kernel
+        assert kernel.stack <= kernel.spilled, kernel
 
 
 def test_every_source_is_declared():
