@@ -186,9 +186,19 @@ def _import_cupy() -> Any:
     return importlib.import_module("cupy")
 
 
+def gpu_name() -> str:
+    """What the GPU calls itself."""
+    name = _import_cupy().cuda.runtime.getDeviceProperties(0)["name"]
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+class OutOfGPUMemory(MemoryError):
+    """The GPU has less memory than was asked for; the message is one line that says what to do."""
+
+
 @contextlib.contextmanager
 def explained_memory(advice: str) -> Iterator[None]:
-    """A block in which the GPU's running out of memory becomes one line: asked for, free, and this advice."""
+    """A block in which the GPU's running out of memory is :class:`OutOfGPUMemory`: asked, free, advice."""
     try:
         yield
     except MemoryError as error:
@@ -200,8 +210,8 @@ def explained_memory(advice: str) -> Iterator[None]:
         free += pool.total_bytes() - pool.used_bytes()
         asked = one_line(error).removesuffix(".")
         asked = asked[:1].lower() + asked[1:]
-        raise MemoryError(
-            f"the GPU: {asked}; {free / 2**30:.2f} of its {total / 2**30:.2f} GiB are free; {advice}"
+        raise OutOfGPUMemory(
+            f"on the GPU: {asked}; {free / 2**30:.2f} of its {total / 2**30:.2f} GiB are free; {advice}"
         ) from None
 
 

@@ -326,8 +326,8 @@ def test_double_and_float_change_floating_parameters_and_buffers_alone():
     net.float()
     assert net(mc.tensor(x.astype(np.float32))).dtype == np.float32
     assert net.to("cpu") is net
-    with pytest.raises(ValueError, match="'cuda' is not available"):
-        net.to("cuda")
+    with pytest.raises(ValueError, match="device: 'cuda:7', but one GPU is used"):
+        net.to("cuda:7")
 
 
 def test_to_the_dtype_it_has_keeps_the_gradients():

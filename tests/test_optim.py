@@ -7,10 +7,10 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from cases import Choice, algorithms, assert_close, running
+from cases import Choice, algorithms, assert_close, on_device, on_host, running
 
 import minicnn as mc
-from minicnn import nn, optim
+from minicnn import backend, nn, optim
 from minicnn.kernels.numpy import optim as in_numpy
 
 STEPS = 15
@@ -281,15 +281,18 @@ def test_kernels_agree_on_large_parameters(name, options, dtype):
 
     def train(choice):
         w = np.random.default_rng(1).standard_normal((3, 40_001)).astype(dtype)
-        p = nn.Parameter(w)
-        optimizer = getattr(optim, name)([p], **options)
         with running(name_of(name), choice) as ran:
+            p = nn.Parameter(on_device(w))
+            optimizer = getattr(optim, name)([p], **options)
             for step in range(4):
-                p.grad = gradient(p.data, 0, step)
-                p.grad.flags.writeable = False
+                g = gradient(on_host(p.data), 0, step)
+                g.flags.writeable = False
+                p.grad = on_device(g).data
                 optimizer.step()
+            arrays = [p.data, *(v for v in optimizer.state[p].values() if backend.is_array(v))]
+            arrays = [on_host(array) for array in arrays]
         assert len(ran) == 4
-        return [p.data, *(v for v in optimizer.state[p].values() if isinstance(v, np.ndarray))]
+        return arrays
 
     expected = train(Choice("numpy", "in_pieces"))
     for choice in algorithms(name_of(name)):

@@ -233,7 +233,7 @@ def _method(name, signature):
         settings = {key: value for key, value in given.kwargs.items() if key != "out"}
         plain = [value._host if isinstance(value, ndarray) else value for value in given.args[1:]]
         out = given.arguments.get("out")
-        if out in given.args:
+        if out is not None and "out" not in kwargs:
             raise TypeError(f"{name}: the emulator takes out by name only")
         found = getattr(self._host, name)(*plain, **settings)
         if out is not None:
