@@ -1,15 +1,15 @@
-"""Convolution's CUDA kernels against the loops, on a GPU where there is one, else on the emulated one."""
+"""Convolution's CUDA kernels where they have several blocks and parts; test_conv.py has the small cases."""
 
 from functools import cache
 
 import numpy as np
 import pytest
-from cases import CONVOLUTIONS, DTYPES, conv, named, normal
+from cases import DTYPES, conv, named, normal
 from emulator.use import cupy
 
 from minicnn import kernels
 from minicnn.functional.conv import resolve_padding
-from minicnn.kernels.cuda import conv_tiled
+from minicnn.kernels.cuda import conv_tiled, depthwise
 
 __all__ = ["cupy"]  # a fixture
 
@@ -50,14 +50,27 @@ LARGE = [
 ]
 
 
+DEPTHWISE = [
+    conv("depthwise 3x3", (2, 3, 9, 40), (3, 1, 3, 3), groups=3, padding=1),
+    conv(
+        "depthwise 3x3 stride 2", (3, 2, 11, 37), (6, 1, 3, 3), groups=2, stride=2, padding=((1, 0), (2, 1))
+    ),
+    conv("depthwise 5x5", (1, 2, 10, 12), (2, 1, 5, 5), groups=2, padding=2),
+    conv("depthwise 5x5 stride 2", (2, 2, 23, 12), (4, 1, 5, 5), groups=2, stride=2, padding=(1, 2)),
+    conv("depthwise 7x7", (1, 2, 9, 8), (2, 1, 7, 7), groups=2, padding=3),
+    conv("depthwise 7x7 stride 2", (2, 2, 20, 17), (2, 1, 7, 7), groups=2, stride=2, padding=3),
+    conv("depthwise, windows in the padding", (1, 2, 2, 1), (2, 1, 3, 3), groups=2, stride=2, padding=5),
+]
+
+
 @cache
-def by_loops(case):
-    """The loops' results in float64, and how far each may be off in units of its dtype's rounding.
+def by_reference(case):
+    """The reference's results in float64, and how far each may be off in units of its dtype's rounding.
 
     A sum of n products in any order errs by n·ε·Σ|x·w| at most.
     """
     g, arrays = window(case), case.arrays()
-    with kernels.use("numpy", conv2d="taps" if case in LARGE else "naive"):
+    with kernels.use("numpy", conv2d="taps"):
         results = parts(kernels.run, arrays, g)
 
         def run_absolute(operation, a, b, *rest):
@@ -84,8 +97,8 @@ def on_device(module, operation, *args):
 
 
 def compare(cupy, case, algorithm, dtype):
-    """Run one algorithm, and hold its results against the loops'."""
-    expected, room = by_loops(case)
+    """Run one algorithm, and hold its results against the reference's."""
+    expected, room = by_reference(case)
     with kernels.use("cuda", conv2d=algorithm), kernels.trace() as ran:
         results = parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
     assert ran == [(part, "cuda", algorithm) for part in PARTS]
@@ -93,16 +106,6 @@ def compare(cupy, case, algorithm, dtype):
         assert result.dtype == dtype
         assert result.shape == wanted.shape
         assert (np.abs(result - wanted) <= off * np.finfo(dtype).eps).all()
-
-
-ALGORITHMS = ("naive", "tiled")
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("case", named(CONVOLUTIONS))
-def test_kernels_equal_the_loops(cupy, case, algorithm, dtype):
-    compare(cupy, case, algorithm, dtype)
 
 
 TILES = [(dtype, tile) for dtype, tiles in conv_tiled.TILES.items() for tile in tiles]
@@ -144,11 +147,30 @@ def test_results_clipped_on_the_way(cupy, bounds, dtype):
     np.testing.assert_array_equal(clipped, np.minimum(np.maximum(y, bounds[0]), bounds[1]))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_no_images(cupy, algorithm):
-    w, g = normal("w", (4, 3, 3, 3), np.float32), kernels.Window((3, 3))
-    x, gy = np.ones((0, 3, 5, 6), np.float32), np.ones((0, 4, 3, 4), np.float32)
-    with kernels.use("cuda", conv2d=algorithm):
-        assert on_device(cupy, PARTS[0], x, w, None, g).shape == gy.shape
-        assert on_device(cupy, PARTS[1], gy, w, x.shape, g).shape == x.shape
-        assert not on_device(cupy, PARTS[2], gy, x, w.shape, g).any()
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", named(DEPTHWISE))
+def test_depthwise(cupy, monkeypatch, case, dtype):
+    monkeypatch.setattr(depthwise, "STRIPS_OF_PART", 30)
+    compare(cupy, case, "depthwise", dtype)
+
+
+@pytest.mark.parametrize(
+    ("w", "groups", "expected"),
+    [
+        pytest.param((16, 8, 3, 3), 1, ("tiled", "tiled", "tiled"), id="ordinary"),
+        pytest.param((16, 3, 3, 3), 1, ("tiled", "naive", "tiled"), id="few input channels"),
+        pytest.param((6, 8, 5, 5), 1, ("naive", "tiled", "tiled"), id="few output channels"),
+        pytest.param((8, 1, 3, 3), 8, ("depthwise", "depthwise", "depthwise"), id="depthwise"),
+        pytest.param((8, 1, 3, 5), 8, ("naive", "naive", "tiled"), id="depthwise of another size"),
+        pytest.param((16, 1, 3, 3), 1, ("tiled", "naive", "tiled"), id="one channel"),
+    ],
+)
+def test_what_auto_chooses(cupy, w, groups, expected):
+    x, g = normal("x", (2, w[1] * groups, 7, 7), np.float32), kernels.Window(w[2:], groups=groups)
+    w = normal("w", w, np.float32)
+    with kernels.use("cuda"), kernels.trace() as ran:
+        y = parts(lambda *args: on_device(cupy, *args), [x, w], g)[0]
+    assert ran == [(part, "cuda", name) for part, name in zip(PARTS, expected, strict=True)]
+    with kernels.use("cuda"):
+        clipped = on_device(cupy, "conv2d.forward_clipped", x, w, None, g, (0.0, np.inf))
+    np.testing.assert_allclose(clipped, np.maximum(y, 0), atol=1e-5)

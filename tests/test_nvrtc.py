@@ -19,12 +19,22 @@ def name(file, constants):
     return " ".join([file, *(f"{key}={value}" for key, value in constants)])
 
 
-SOURCES = [pytest.param(*one, id=name(*one)) for one in declared()]
+def every_source():
+    """Each file for each architecture; with the rest of its constants for one of them, for others if slow."""
+    seen = set()
+    for file, constants in declared():
+        for architecture in nvrtc.ARCHITECTURES:
+            first = file not in seen or architecture == "sm_90"
+            yield pytest.param(
+                *(file, constants, architecture),
+                id=f"{name(file, constants)}-{architecture}",
+                marks=() if first else pytest.mark.slow,
+            )
+        seen.add(file)
 
 
 @needs_nvrtc
-@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
-@pytest.mark.parametrize(("file", "constants"), SOURCES)
+@pytest.mark.parametrize(("file", "constants", "architecture"), every_source())
 def test_sources_compile(file, constants, architecture):
     """Without a warning, and with all of a thread's numbers in registers."""
     needs, said = nvrtc.compiled(source(file, constants), architecture)

@@ -17,7 +17,7 @@
 // first source pixel the tap looks, and which weight it takes. With a stride, pixels of gx fall into phases
 // in each of which all meet the same taps: each phase is a product of its own, and no product with zero is
 // computed (kernels/geometry.py, `phases`). The sum of grad_weight is long and its result small: it is cut
-// into parts, which blocks sum up on their own, and `add_parts` adds them up, always in the same order.
+// into parts, which blocks sum up on their own, and which parts.cu adds up, always in the same order.
 #include "tile.cuh"
 
 // What the launcher says of a phase, and of a tap.
@@ -176,16 +176,4 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
             if (row < M && column < K)
                 part[row * K + column] = sum[i][j];
         }
-}
-
-// gw = Σ of the parts, from the first to the last.
-extern "C" __global__ void add_parts(const real *__restrict__ parts, real *__restrict__ gw, int count,
-                                     int size) {
-    int index = blockIdx.x * blockDim.x + threadIdx.x;
-    if (index >= size)
-        return;
-    real sum = 0;
-    for (int part = 0; part < count; ++part)
-        sum += parts[(long long)part * size + index];
-    gw[index] = sum;
 }

@@ -10,11 +10,11 @@ import numpy as np
 from minicnn import backend as devices
 from minicnn.kernels.cuda.arrays import empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
+from minicnn.kernels.cuda.parts import add_parts, place_for
 from minicnn.kernels.geometry import Window, phases
 from minicnn.kernels.registry import kernel
 
 FILE = "conv_tiled.cu"
-THREADS = 256  # of a block that adds up parts
 FREE = (-np.inf, np.inf)  # bounds that bound nothing
 
 
@@ -162,15 +162,12 @@ def grad_weight(gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> Any:
     number = max(1, min(ENOUGH_BLOCKS // (tiles * G), pixels // PIXELS_OF_PART))
     of_part = blocks(pixels, number * tile.BK) * tile.BK
     number = max(1, blocks(pixels, of_part) if of_part else 1)
-    parts = gw if number == 1 else empty((number, *w_shape), like=gy)
+    parts = place_for(number, gw)
     _, taps = forward_tables(C // G, H, W, (OH, OW), g)
     sizes = (K, of_part, N, C, H, W, OC, OH, OW, *g.stride, top, left, G, *divisor(OH * OW), *divisor(OW))
     args = (plain(gy), plain(x), parts, taps, *sizes)
     launch(function(FILE, "grad_weight", gw.dtype, **tile._asdict()), (tiles, number, G), tile.threads, args)
-    if parts is not gw:
-        add = function(FILE, "add_parts", gw.dtype, **tile._asdict())
-        launch(add, blocks(gw.size, THREADS), THREADS, (parts, gw, number, gw.size))
-    return gw
+    return add_parts(parts, gw)
 
 
 def divisor(d: int) -> tuple[np.uint32, int]:
