@@ -9,7 +9,7 @@ from emulator.use import cupy
 
 from minicnn import kernels
 from minicnn.functional.conv import resolve_padding
-from minicnn.kernels.cuda import conv_tiled, depthwise
+from minicnn.kernels.cuda import conv_tiled, depthwise, implicit
 
 __all__ = ["cupy"]  # a fixture
 
@@ -116,8 +116,15 @@ TILES = [(dtype, tile) for dtype, tiles in conv_tiled.TILES.items() for tile in 
 def test_every_tile(cupy, monkeypatch, case, dtype, tile):
     """With parts of a gradient to weights so short that there are several."""
     monkeypatch.setitem(conv_tiled.TILES, dtype, (tile,))
-    monkeypatch.setattr(conv_tiled, "PIXELS_OF_PART", 60)
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
     compare(cupy, case, "tiled", np.dtype(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", named(LARGE))
+def test_shared_memory(cupy, monkeypatch, case, dtype):
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
+    compare(cupy, case, "shared", dtype)
 
 
 def test_the_tile_that_is_chosen():

@@ -46,5 +46,5 @@ def choose(w_shape: tuple[int, ...], g: Window, rows: int) -> list[str]:
     Filters of one channel each only move memory, and have kernels for that. All else is a product of
     matrices, which register tiles compute, unless it has so few rows that they stay empty.
     """
-    names = ["tiled", "naive"] if rows >= FEW_ROWS else ["naive", "tiled"]
+    names = ["tiled", "shared", "naive"] if rows >= FEW_ROWS else ["naive", "tiled", "shared"]
     return ["depthwise", *names] if g.groups > 1 and depthwise.known(w_shape, g) else names
