@@ -4,12 +4,13 @@ from functools import cache
 
 import numpy as np
 import pytest
-from cases import DTYPES, conv, named, normal
+from cases import CONVOLUTIONS, DTYPES, conv, named, normal
 from emulator.use import cupy
 
 from minicnn import kernels
 from minicnn.functional.conv import resolve_padding
-from minicnn.kernels.cuda import conv_tiled, depthwise, implicit
+from minicnn.kernels.cuda import conv as auto
+from minicnn.kernels.cuda import conv_tensor, conv_tiled, depthwise, implicit
 
 __all__ = ["cupy"]  # a fixture
 
@@ -41,6 +42,9 @@ def parts(run, arrays, g):
     ]
 
 
+TF32 = 2.0**-10
+"""How far a product is off whose factors are rounded to 10 bits of fraction, by 2⁻¹¹ at most each."""
+
 # Larger than a tile in every direction, with something left over; too large for loops in Python.
 LARGE = [
     conv("large", (3, 9, 13, 17), (70, 9, 3, 3), padding=1),
@@ -65,7 +69,7 @@ DEPTHWISE = [
 
 @cache
 def by_reference(case):
-    """The reference's results in float64, and how far each may be off in units of its dtype's rounding.
+    """The reference's results in float64, and for each number Σ|x·w|, and the number of terms n of its sum.
 
     A sum of n products in any order errs by n·ε·Σ|x·w| at most.
     """
@@ -82,7 +86,7 @@ def by_reference(case):
     terms = [C * KH * KW + 1, OC * KH * KW, N * OH * OW]
     bias = 0 if len(arrays) < 3 else np.abs(arrays[2])[:, None, None]
     sizes[0] = sizes[0] + bias
-    return results, [2 * n * size for n, size in zip(terms, sizes, strict=True)]
+    return results, sizes, terms
 
 
 def on_device(module, operation, *args):
@@ -96,16 +100,16 @@ def on_device(module, operation, *args):
     return result.get()
 
 
-def compare(cupy, case, algorithm, dtype):
+def compare(cupy, case, algorithm, dtype, rounding=0.0):
     """Run one algorithm, and hold its results against the reference's."""
-    expected, room = by_reference(case)
+    expected, sizes, terms = by_reference(case)
     with kernels.use("cuda", conv2d=algorithm), kernels.trace() as ran:
         results = parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
     assert ran == [(part, "cuda", algorithm) for part in PARTS]
-    for result, wanted, off in zip(results, expected, room, strict=True):
+    for result, wanted, size, n in zip(results, expected, sizes, terms, strict=True):
         assert result.dtype == dtype
         assert result.shape == wanted.shape
-        assert (np.abs(result - wanted) <= off * np.finfo(dtype).eps).all()
+        assert (np.abs(result - wanted) <= (2 * n * np.finfo(dtype).eps + rounding) * size).all()
 
 
 TILES = [(dtype, tile) for dtype, tiles in conv_tiled.TILES.items() for tile in tiles]
@@ -118,6 +122,50 @@ def test_every_tile(cupy, monkeypatch, case, dtype, tile):
     monkeypatch.setitem(conv_tiled.TILES, dtype, (tile,))
     monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
     compare(cupy, case, "tiled", np.dtype(dtype))
+
+
+@pytest.mark.parametrize("tile", conv_tensor.TILES, ids=[f"{t.BM}x{t.BN}" for t in conv_tensor.TILES])
+@pytest.mark.parametrize("case", named(LARGE))
+def test_tensor_cores(cupy, monkeypatch, case, tile):
+    monkeypatch.setattr(conv_tensor, "TILES", (tile,))
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
+    compare(cupy, case, "tf32", np.float32, TF32)
+
+
+@pytest.mark.parametrize("case", named(CONVOLUTIONS))
+def test_tensor_cores_on_every_geometry(cupy, case):
+    compare(cupy, case, "tf32", np.float32, TF32)
+
+
+def test_tensor_cores_round(cupy):
+    """1 + 2⁻¹² is 1 in TF32, and 1 + 2⁻¹¹ is 1 + 2⁻¹⁰: ties go away from zero."""
+    x = np.array([1 + 2**-12, 1 + 2**-11, -1 - 2**-11], np.float32).reshape(1, 1, 1, 3)
+    with kernels.use("cuda", conv2d="tf32"):
+        y = on_device(cupy, PARTS[0], x, np.ones((1, 1, 1, 1), np.float32), None, kernels.Window((1, 1)))
+    assert y.ravel().tolist() == [1, 1 + 2**-10, -1 - 2**-10]
+
+
+def test_tensor_cores_are_for_float32_on_gpus_that_have_them(cupy, monkeypatch):
+    """All else falls to the kernels that are exact."""
+    case = LARGE[0]
+    for dtype, is_known in [(np.float64, True), (np.float32, False)]:
+        monkeypatch.setattr(conv_tensor, "known", lambda is_known=is_known: is_known)
+        with kernels.use("cuda", conv2d="tf32"), kernels.trace() as ran:
+            parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
+        assert ran == [(part, "cuda", "tiled") for part in PARTS]
+
+
+def test_auto_takes_tensor_cores_only_if_allowed(cupy):
+    case = LARGE[0]
+    before = auto.allow_tf32(True)
+    try:
+        with kernels.use("cuda"), kernels.trace() as ran:
+            parts(lambda *args: on_device(cupy, *args), case.arrays(np.float32), window(case))
+            parts(lambda *args: on_device(cupy, *args), case.arrays(np.float64), window(case))
+    finally:
+        assert auto.allow_tf32(before)
+    assert before is False
+    assert [one.algorithm for one in ran] == 3 * ["tf32"] + 3 * ["tiled"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

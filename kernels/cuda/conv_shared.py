@@ -17,6 +17,7 @@ class Tile(NamedTuple):
     TILE: int
 
     BM = BN = BK = property(lambda self: self.TILE)
+    shared = 0  # bytes beyond what the file declares
     threads = property(lambda self: self.TILE**2)
 
 

@@ -27,6 +27,7 @@ class Tile(NamedTuple):
     TN: int
     RESIDENT: int = 1
     BK: int = 8
+    shared = 0  # bytes beyond what the file declares
 
     @property
     def threads(self) -> int:

@@ -35,6 +35,10 @@ class Tile(Protocol):
     def threads(self) -> int:
         """The threads of a block."""
 
+    @property
+    def shared(self) -> int:
+        """The bytes of dynamic shared memory of a block."""
+
     def _asdict(self) -> dict[str, int]: ...
 
 
@@ -77,7 +81,7 @@ class Implicit:
         bias = None if b is None else plain(b)
         sizes = (N, *source.shape[1:], *step, RC, RH, RW, *apart, G, *weights, *limits)
         args = (plain(source), plain(w), bias, result, phase_table, taps, *sizes)
-        launch(self._function("gather", tile, result), grid, tile.threads, args)
+        launch(self._function("gather", tile, result), grid, tile.threads, args, tile.shared)
         return result
 
     def grad_weight(self, gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> Any:
@@ -96,7 +100,8 @@ class Implicit:
         divisors = *divisor(OH * OW), *divisor(OW)
         sizes = (K, of_part, N, C, H, W, OC, OH, OW, *g.stride, top, left, G, *divisors)
         args = (plain(gy), plain(x), parts, taps, *sizes)
-        launch(self._function("grad_weight", tile, gw), (tiles, number, G), tile.threads, args)
+        grid = tiles, number, G
+        launch(self._function("grad_weight", tile, gw), grid, tile.threads, args, tile.shared)
         return add_parts(parts, gw)
 
     def _function(self, name: str, tile: Tile, result: Any) -> Any:
