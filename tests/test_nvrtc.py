@@ -11,28 +11,38 @@ registered("cuda")  # imports all that declare sources
 
 needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason="needs NVRTC: pip install nvidia-cuda-nvrtc")
 
-MAY_SPILL = {}
-"""Kernels that are known to keep numbers in local memory, and why."""
+MAY_SPILL = {"gather": 16}
+"""Kernels of which a few bytes, so many, are known not to fit: better than half as many threads."""
 
 
 def name(file, constants):
     return " ".join([file, *(f"{key}={value}" for key, value in constants)])
 
 
-SOURCES = [pytest.param(*one, id=name(*one)) for one in declared()]
+def every_source():
+    """Each file for each architecture; with the rest of its constants for one of them, for others if slow."""
+    seen = set()
+    for file, constants in declared():
+        for architecture in nvrtc.ARCHITECTURES:
+            first = file not in seen or architecture == "sm_90"
+            yield pytest.param(
+                *(file, constants, architecture),
+                id=f"{name(file, constants)}-{architecture}",
+                marks=() if first else pytest.mark.slow,
+            )
+        seen.add(file)
 
 
 @needs_nvrtc
-@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
-@pytest.mark.parametrize(("file", "constants"), SOURCES)
+@pytest.mark.parametrize(("file", "constants", "architecture"), list(every_source()))
 def test_sources_compile(file, constants, architecture):
     """Without a warning, and with all of a thread's numbers in registers."""
     needs, said = nvrtc.compiled(source(file, constants), architecture)
     assert not said
     for kernel in needs:
         assert kernel.shared <= 48 * 1024
-        if kernel.kernel not in MAY_SPILL:
-            assert (kernel.stack, kernel.spilled) == (0, 0), kernel
+        assert kernel.spilled <= MAY_SPILL.get(kernel.kernel, 0), kernel
+        assert kernel.stack <= kernel.spilled, kernel
 
 
 def test_every_source_is_declared():

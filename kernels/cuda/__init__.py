@@ -3,6 +3,24 @@
 Nothing here imports CuPy before a kernel runs, so that all of it can be read, and listed, on any machine.
 """
 
-from minicnn.kernels.cuda import conv_naive
+from minicnn.kernels.cuda import (
+    conv,
+    conv_naive,
+    conv_shared,
+    conv_tensor,
+    conv_tiled,
+    depthwise,
+    implicit,
+    parts,
+)
 
-__all__ = ["conv_naive"]
+__all__ = [
+    "conv",
+    "conv_naive",
+    "conv_shared",
+    "conv_tensor",
+    "conv_tiled",
+    "depthwise",
+    "implicit",
+    "parts",
+]

@@ -135,13 +135,15 @@ def _three(name: str, size: int | tuple[int, ...], limits: tuple[int, ...]) -> t
 
 def _argument(arg: Any) -> Any:
     """An argument as CuPy passes it on with the type that the kernel expects."""
+    if arg is None or isinstance(arg, np.generic):
+        return arg
     if isinstance(arg, bool | float):
         raise TypeError(f"launch: {arg!r} could be several C types; pass a NumPy scalar")
     if isinstance(arg, int):
         if not -(2**31) <= arg < 2**31:
             raise OverflowError(f"launch: {arg} does not fit into the 32 bits that kernels count with")
         return np.int32(arg)
-    if arg is not None and not isinstance(arg, np.generic) and arg.size > MOST_NUMBERS:
+    if arg.size > MOST_NUMBERS:
         raise OverflowError(
             f"launch: an array of shape {arg.shape} has {arg.size} numbers, but kernels count up to "
             f"{MOST_NUMBERS}; take a smaller batch"
