@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -54,6 +55,48 @@ class Window(NamedTuple):
             rows = slice(i * dh, i * dh + sh * (OH - 1) + 1, sh)
             for j in range(self.kernel[1]):
                 yield i, j, (rows, slice(j * dw, j * dw + sw * (OW - 1) + 1, sw))
+
+
+class Phase(NamedTuple):
+    """Input pixels that meet the same taps: where they lie, and the taps with their place in padded gy."""
+
+    first: tuple[int, int]  # the first row and column of them
+    size: tuple[int, int]  # how many rows and columns
+    start: tuple[int, int]  # where the first one's pixel 0 of gy is, in padded gy
+    begin: int  # how many pixels there are in the phases before it
+    taps: tuple[tuple[int, int, int, int], ...]  # (i, j, rows away, columns away)
+
+
+@functools.cache
+def phases(H: int, W: int, OH: int, OW: int, g: Window) -> tuple:
+    """The border that gy needs so that no tap reads outside, and the phases of the input's pixels."""
+    rows, before_h, after_h = _phases_along(H, OH, g, 0)
+    columns, before_w, after_w = _phases_along(W, OW, g, 1)
+    found, begin = [], 0
+    for first_h, count_h, taps_h in rows:
+        for first_w, count_w, taps_w in columns:
+            taps = tuple((i, j, a, b) for i, a in taps_h for j, b in taps_w)
+            found.append(Phase((first_h, first_w), (count_h, count_w), (before_h, before_w), begin, taps))
+            begin += count_h * count_w
+    return ((before_h, after_h), (before_w, after_w)), tuple(found)
+
+
+def _phases_along(size: int, out: int, g: Window, axis: int):
+    """Along one axis: [(first pixel, pixels, [(tap, output pixel − pixel's number)])], and the border."""
+    stride, dilation, (before, _) = g.stride[axis], g.dilation[axis], g.padding[axis]
+    found, low, high = [], 0, out - 1
+    for phase in range(min(stride, size)):
+        count = -(-(size - phase) // stride)
+        # Pixel number m of this phase stands at m·stride + phase + before in the padded image, and meets tap
+        # i of output pixel (that − i·dilation) / stride, where this is a whole number.
+        taps = []
+        for i in range(g.kernel[axis]):
+            away, rest = divmod(phase + before - i * dilation, stride)
+            if rest == 0:
+                taps.append((i, away))
+                low, high = min(low, away), max(high, away + count - 1)
+        found.append((phase, count, taps))
+    return found, -low, high - (out - 1)
 
 
 def pad(x: np.ndarray, padding: tuple[Pair, Pair], value: float = 0.0) -> np.ndarray:

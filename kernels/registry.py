@@ -19,7 +19,7 @@ from minicnn import backend as devices
 Kernel = Callable[..., Any]
 Chooser = Callable[..., list[str]]
 
-FAMILIES = {"numpy": ("numpy",), "numba": ("numba", "numpy")}
+FAMILIES = {"numpy": ("numpy",), "numba": ("numba", "numpy"), "cuda": ("cuda",)}
 """The families of kernels that each backend may use, its own first: Numba leaves the rest to NumPy."""
 
 _kernels: dict[tuple[str, str], dict[str, Kernel]] = {}  # (operation, family) -> {algorithm: kernel}
@@ -177,7 +177,7 @@ def for_some(ran: Ran) -> bool:
 
 def registered(backend: str | None = None) -> list[Ran]:
     """Every kernel that a backend, by default the one that is set, may use: what tests walk through."""
-    families = FAMILIES[devices.cpu_backend() if backend is None else backend]
+    families = FAMILIES[devices.current_backend() if backend is None else backend]
     for family in families:
         _load(family)
     return [
@@ -201,7 +201,9 @@ class use:
     """Choose kernels, globally (a plain call) or for one block (``with``).
 
     Args:
-        backend: ``"numba"``, compiled for this machine and the default, or ``"numpy"``, the reference.
+        backend: ``"numba"``, compiled for this machine and the default, or ``"numpy"``, the reference; new
+            tensors are then made on the CPU. ``"cuda"``: they are made on the GPU, which its own kernels
+            compute with. Tensors that are there already stay where they are, see ``Tensor.to``.
         algorithms: operation -> algorithm, where an operation may name one of its parts:
             ``{"conv2d": "im2col", "conv2d.grad_weight": "naive"}``. ``"auto"`` hands the choice back.
         forbid: algorithms that "auto" is not to take, one name or several: ``"winograd"`` for results as
@@ -217,7 +219,7 @@ class use:
     so a block should hold both passes.
 
     Raises:
-        ValueError: an unknown backend, operation or algorithm.
+        ValueError: an unknown backend, operation or algorithm; "cuda" where there is no GPU.
 
     >>> import minicnn as mc
     >>> x, w = mc.randn(1, 3, 8, 8), mc.randn(4, 3, 3, 3)
@@ -238,14 +240,14 @@ class use:
     ) -> None:
         global _algorithms, _forbidden, _measure, _fuse
         wanted = {**(algorithms or {}), **by_name}
-        if backend is not None and backend not in FAMILIES:
-            raise ValueError(f"backend: {devices.unknown(backend, FAMILIES)}")
+        if backend is not None:
+            devices.check_backend(backend)
         if wanted:
             _check(wanted, backend)
         if forbid is not None:
             forbid = frozenset([forbid] if isinstance(forbid, str) else forbid)
             _check_forbidden(forbid)
-        self._backend_before = None if backend is None else devices.set_cpu_backend(backend)
+        self._backend_before = None if backend is None else devices.set_backend(backend)
         self._before = _algorithms, _forbidden, _measure, _fuse
         # What was set for a part of an operation gives way to what is now said of the whole.
         rest = {name: one for name, one in _algorithms.items() if name.partition(".")[0] not in wanted}
@@ -260,7 +262,7 @@ class use:
     def __exit__(self, *_: object) -> None:
         global _algorithms, _forbidden, _measure, _fuse
         if self._backend_before is not None:
-            devices.set_cpu_backend(self._backend_before)
+            devices.restore(self._backend_before)
         _algorithms, _forbidden, _measure, _fuse = self._before
 
 

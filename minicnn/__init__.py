@@ -46,7 +46,7 @@ from minicnn.gradcheck import gradcheck
 from minicnn.kernels import trace, use
 from minicnn.kernels.threads import get_num_threads, set_num_threads
 from minicnn.random import manual_seed
-from minicnn.tensor import Tensor, arange, from_numpy, ones, rand, randn, tensor, zeros
+from minicnn.tensor import Tensor, arange, empty, from_numpy, ones, rand, randn, tensor, zeros
 
 __version__ = "0.1.0"
 
@@ -57,6 +57,7 @@ __all__ = [
     "cat",
     "clip",
     "concat",
+    "empty",
     "enable_grad",
     "exp",
     "from_numpy",

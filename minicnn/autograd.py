@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,7 +137,7 @@ class Variable:
 
     @property
     def device(self) -> str:
-        """Where the array lives: "cpu"."""
+        """Where the array lives: "cpu" or "cuda"."""
         return backend.device_of(self._data)
 
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
@@ -171,7 +171,9 @@ class Variable:
                 )
             return np.ones_like(self._data)
         gy = gradient._data if isinstance(gradient, Variable) else gradient
-        gy = np.asarray(gy, self.dtype) if not hasattr(gy, "dtype") else gy
+        if not hasattr(gy, "dtype"):
+            gy = backend.move(np.asarray(gy, self.dtype), self.device)
+        check_one_device("backward", {"gradient": gy, "the result": self})
         if gy.shape != self.shape or gy.dtype != self.dtype:
             raise ValueError(
                 f"backward: gradient is {gy.dtype} {gy.shape}, but the result is {self.dtype} {self.shape}"
@@ -239,6 +241,8 @@ class Function:
 
     def __call__(self, *inputs: Any) -> Any:
         inputs = tuple([x if x is None or isinstance(x, Variable) else as_variable(x) for x in inputs])
+        if len({type(x._data) for x in inputs if x is not None}) > 1:
+            check_one_device(type(self).__name__, {f"input {i}": x for i, x in enumerate(inputs)})
         self.needs = tuple([x is not None and x.requires_grad for x in inputs])
         self.recording = _recording.enabled and True in self.needs
         y = self.forward(*[None if x is None else x._data for x in inputs])
@@ -292,14 +296,35 @@ def _watch(saved: Sequence[Any], variables: Sequence[Variable | None]) -> Any:
                 break
 
 
-def as_variable(value: Any) -> Variable:
-    """A value as a leaf of the graph: an array as it is, anything else through NumPy."""
+def check_one_device(operation: str, values: Mapping[str, Any]) -> None:
+    """Raise TypeError unless all of these arrays and variables are on one device; None is on any."""
+    first = None
+    for name, value in values.items():
+        if value is None:
+            continue
+        device = backend.device_of(value._data if isinstance(value, Variable) else value)
+        if first is None:
+            first = name, device
+        elif device != first[1]:
+            raise TypeError(
+                f"{operation}: {name} is on {device!r}, but {first[0]} is on {first[1]!r}; "
+                f"move one of them with .to({device!r}) or .to({first[1]!r})"
+            )
+
+
+def as_variable(value: Any, device: str | None = None) -> Variable:
+    """A value as a leaf of the graph: an array as it is, where it is.
+
+    Numbers and lists go through NumPy to a device: to the one given, or to where new tensors are made.
+    """
     if isinstance(value, Variable):
         return value
     array = value if hasattr(value, "dtype") else np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"expected numbers, got {array.dtype} from {type(value).__name__}")
-    return Function.result_type(np.asarray(array) if np.isscalar(array) else array)
+    if not backend.is_array(value):
+        array = backend.move(array, device or backend.default_device())
+    return Function.result_type(array)
 
 
 def _walk(last: Function, gy: Array, retain_graph: bool) -> None:

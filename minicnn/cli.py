@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import minicnn
-from minicnn.backend import BACKEND_VARIABLE, CPU_BACKENDS, unknown
+from minicnn.backend import (
+    BACKEND_VARIABLE,
+    BACKENDS,
+    DEVICES,
+    OutOfGPUMemory,
+    default_device,
+    resolve,
+    unknown,
+)
 
 WRONG, FAILED = 2, 1
 """Exit codes: the command or its input is wrong; something failed while it ran."""
@@ -51,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except OSError as error:
         return _complain(_os_error(error), FAILED)
+    except OutOfGPUMemory as error:
+        return _complain(str(error), FAILED)
     except MemoryError:
         return _complain("not enough memory; a smaller --batch-size needs less", FAILED)
 
@@ -115,6 +125,7 @@ def train(given: argparse.Namespace) -> int:
             data_dir=given.data_dir,
             out=given.out,
             resume=given.resume,
+            device=given.device,
             version=minicnn.__version__,
         )
     try:
@@ -156,7 +167,14 @@ def summary(given: argparse.Namespace) -> int:
 
 def gradcheck(given: argparse.Namespace) -> int:
     """Check every gradient against finite differences, and print a line for each as it is done."""
-    with minicnn.use(given.backend):
+    with _input():
+        if given.device is not None:
+            device = resolve(given.device)
+            if device == "cpu" and given.backend == "cuda":
+                raise ValueError("gradcheck: --backend cuda computes on the GPU, but --device is cpu")
+            given.backend = "cuda" if device == "cuda" else given.backend
+        setting = minicnn.use(given.backend)
+    with setting:
         return _gradcheck(given)
 
 
@@ -233,9 +251,12 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     checks.add_argument(
         "--backend",
         metavar="NAME",
-        type=_one_of(CPU_BACKENDS),
+        type=_one_of(BACKENDS),
         default=os.environ.get(BACKEND_VARIABLE, "numpy"),
-        help=f"kernels: numpy, or numba, which are compiled first ({BACKEND_VARIABLE}, else numpy)",
+        help=f"kernels: numpy, or compiled first: numba, cuda (on a GPU) ({BACKEND_VARIABLE}, else numpy)",
+    )
+    checks.add_argument(
+        "--device", metavar="NAME", type=_one_of((*DEVICES, "auto")), help="cuda is short for --backend cuda"
     )
     checks.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="for the inputs (0)")
     return parser, dict(commands.choices)
@@ -266,6 +287,13 @@ def _add_train_options(parser: _Parser) -> None:
     option("--label-smoothing", "S", "the share of a label that goes to all classes alike", _share)
     option("--schedule", "NAME", "of the learning rate, see below", _one_of(SCHEDULES))
     option("--seed", "N", "for the splits, the weights, the order and dropout (0)", _whole(0))
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        type=_one_of((*DEVICES, "auto")),
+        default=default_device() if BACKEND_VARIABLE in os.environ else "auto",
+        help=f"cpu, cuda, or auto: the GPU if there is one ({BACKEND_VARIABLE}, else auto)",
+    )
     option("--out", "DIR", "folder for everything that is written (runs/MODEL-DATA)", Path)
     parser.add_argument("--resume", action="store_true", help="go on where a training was interrupted")
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="draw no pictures")

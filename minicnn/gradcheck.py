@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import random
+from minicnn import backend, random
 from minicnn.autograd import Array, enable_grad, no_grad
-from minicnn.tensor import Tensor
+from minicnn.tensor import Tensor, tensor
 
 STEP = 1e-5  # the cut-off error grows with h², rounding with 1/h; near 1e-5 both are about 1e-10
 TOLERANCE = 1e-6
@@ -94,11 +94,11 @@ def gradcheck(
 
     Args:
         fn: takes the inputs and returns one tensor; must give the same numbers each time it is called.
-        inputs: float64 tensors or arrays, one or several. Every array, and every tensor with
-            requires_grad, is checked; whole numbers and other tensors are handed to fn as they are. A
-            module's parameters may be listed, as tensors are changed in place (and restored):
-            ``gradcheck(lambda x, *_: net(x), (x, *net.parameters()))``. Parameters that fn uses
-            unlisted keep the gradient of one backward, as after any other.
+        inputs: float64 tensors or arrays, one or several; arrays become tensors where ``mc.use`` says.
+            Every array, and every tensor with requires_grad, is checked; whole numbers and other tensors
+            are handed to fn as they are. A module's parameters may be listed, as tensors are changed in
+            place (and restored): ``gradcheck(lambda x, *_: net(x), (x, *net.parameters()))``. Parameters
+            that fn uses unlisted keep the gradient of one backward, as after any other.
         mode: "directional", or "elementwise" for every entry by itself.
         directions: how many random directions are tried for each input.
         step: h.
@@ -135,9 +135,8 @@ def gradcheck(
         ]
     finally:
         for i, original in originals.items():
-            array = _array(tensors[i])
-            if array.tobytes() != original.tobytes():
-                array[...] = original
+            if _array(tensors[i]).tobytes() != original.tobytes():
+                _write(tensors[i], original)
     worst = max(found, key=_badness)
     ok = worst.error <= tolerance
     report = replace(worst, ok=ok, kink=worst.kink and not ok)
@@ -161,8 +160,8 @@ def _prepare(inputs: Any) -> list[Any]:
     several = inputs if isinstance(inputs, tuple | list) else (inputs,)
     tensors: list[Any] = []
     for i, value in enumerate(several):
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-            value = Tensor(value.copy(order="K"), requires_grad=True)
+        if backend.is_array(value) and value.dtype.kind == "f":
+            value = tensor(value, requires_grad=True)
         if isinstance(value, Tensor) and value.requires_grad:
             if value.dtype != np.float64:
                 raise TypeError(
@@ -174,15 +173,22 @@ def _prepare(inputs: Any) -> list[Any]:
                     f"gradcheck: input {i} is the result of an operation, where backward leaves no gradient; "
                     "pass its .numpy()"
                 )
-            if not value.numpy().flags.writeable:
+            if isinstance(value.data, np.ndarray) and not value.data.flags.writeable:
                 raise ValueError(f"gradcheck: input {i} is read-only memory; pass a copy")
         tensors.append(value)
     return tensors
 
 
 def _array(value: Any) -> Any:
-    """The array of an input, or None if it holds none."""
-    return value.numpy() if isinstance(value, Tensor) else value if isinstance(value, np.ndarray) else None
+    """The values of an input as a NumPy array, from wherever they are, or None if it holds none."""
+    array = value.data if isinstance(value, Tensor) else value
+    return backend.move(array, "cpu") if backend.is_array(array) else None
+
+
+def _write(value: Any, array: Array) -> None:
+    """Give an input these values, in place."""
+    own = value.data if isinstance(value, Tensor) else value
+    own[...] = backend.move(array, backend.device_of(own))
 
 
 class _Projection:
@@ -216,7 +222,7 @@ class _Projection:
         Recorded, as for backward: without a graph, batch norm may become part of a convolution.
         """
         with enable_grad():
-            return self.checked_output(self.fn(*self.tensors)).numpy().copy()
+            return _array(self.checked_output(self.fn(*self.tensors))).copy()
 
     @staticmethod
     def checked_output(y: Any) -> Tensor:
@@ -232,7 +238,7 @@ class _Projection:
     def check_without_graph(self) -> None:
         """The same result but for rounding, as other kernels may run."""
         with no_grad():
-            y = self.checked_output(self.fn(*self.tensors)).numpy()
+            y = _array(self.checked_output(self.fn(*self.tensors)))
         if not np.allclose(y, self.y, rtol=1e-9, atol=1e-12, equal_nan=True):
             raise ValueError("gradcheck: fn gave two results, with a graph and without one")
 
@@ -249,14 +255,14 @@ class _Projection:
                 self.tensors[i].grad = None
             with enable_grad():
                 y = self.checked_output(self.fn(*self.tensors))
-            self.check_same(y.numpy())
-            gy = self.gy.copy()
+            self.check_same(_array(y))
+            gy = backend.move(self.gy.copy(), y.device)
             if y.requires_grad:
                 y.backward(gy)
             self.check_unchanged("fn or its backward")
-            if not np.array_equal(gy, self.gy):
+            if not np.array_equal(_array(gy), self.gy):
                 raise GradientError("gradcheck: backward changed the upstream gradient in place")
-            found = {i: self.tensors[i].grad for i in checked}
+            found = {i: _array(self.tensors[i].grad) for i in checked}
         finally:
             for i in checked:
                 self.tensors[i].grad = before[i]
@@ -264,12 +270,12 @@ class _Projection:
 
     def along(self, i: int, gx: Array, v: Array, scale: float, element: Any = None) -> Report:
         """The derivative of L along v, a direction for input i, from both sides."""
-        x, original = self.tensors[i].numpy(), self.originals[i]
-        np.subtract(original, self.step * v, out=x)
+        x, original = self.tensors[i], self.originals[i]
+        _write(x, original - self.step * v)
         before = self.outputs()
-        np.add(original, self.step * v, out=x)
+        _write(x, original + self.step * v)
         after = self.outputs()
-        x[...] = original
+        _write(x, original)
         # Outputs are subtracted before they are added up: what does not change then adds no rounding.
         moved = v != 0  # a NaN elsewhere is not this direction's
         analytic = float(gx[moved] @ v[moved])

@@ -19,7 +19,7 @@ import numpy as np
 from minicnn import kernels, nn
 from minicnn.autograd import no_grad
 from minicnn.nn.module import inference
-from minicnn.tensor import Tensor, tensor
+from minicnn.tensor import Tensor, zeros
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -271,9 +271,9 @@ def _own_parameters(module: nn.Module) -> list[Tensor]:
 
 
 def _one_image(model: nn.Module, sizes: tuple[int, ...]) -> Tensor:
-    """A batch of one, of zeros, in the dtype of the network's parameters (float32 without any)."""
-    dtypes = [p.data.dtype for p in model.parameters()]
-    return tensor(np.zeros((1, *sizes), dtype=dtypes[0] if dtypes else np.float32))
+    """A batch of one, of zeros, in the dtype and on the device of the network's parameters, if it has any."""
+    own = next(model.parameters(), None)
+    return zeros(1, *sizes) if own is None else zeros(1, *sizes, dtype=own.dtype, device=own.device)
 
 
 def _is_positive_int(value: object) -> bool:

@@ -10,15 +10,15 @@ import numpy as np
 
 from minicnn import backend, random
 from minicnn import functional as F
-from minicnn.autograd import Array, Function, Variable, is_grad_enabled
+from minicnn.autograd import Array, Function, Variable, check_one_device, is_grad_enabled
 
 
 class Tensor(Variable):
     """An array with a gradient: what every operation takes and returns.
 
-    ``Tensor(array)`` wraps a NumPy array as it is, without a copy; :func:`tensor` copies, and also
-    takes numbers and lists. Operators work element by element and broadcast; a NumPy array or a number
-    may stand on either side.
+    ``Tensor(array)`` wraps an array of NumPy's, or of CuPy's on the GPU, as it is, without a copy;
+    :func:`tensor` copies, and also takes numbers and lists. Operators work element by element and
+    broadcast; an array or a number may stand on either side.
 
     >>> import minicnn as mc
     >>> x = mc.tensor([[1.0, -2.0], [3.0, 0.5]], requires_grad=True)
@@ -36,11 +36,16 @@ class Tensor(Variable):
     # The array
 
     def numpy(self) -> Array:
-        """The values as a NumPy array, outside the graph and without a copy."""
+        """The values as a NumPy array, outside the graph and without a copy.
+
+        Raises TypeError for a tensor on the GPU: a copy takes time, and is made when ``.cpu()`` says so.
+        """
+        if not isinstance(self._data, np.ndarray):
+            raise TypeError(f"numpy: the tensor is on {self.device!r}; copy it first, with .cpu().numpy()")
         return self._data
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.array(self._data, dtype, copy=copy)
+        return np.array(self.numpy(), dtype, copy=copy)
 
     def detach(self) -> Tensor:
         """The same memory, outside the graph."""
@@ -53,14 +58,24 @@ class Tensor(Variable):
         return F.mul(self, 1)
 
     def to(self, target: Any) -> Tensor:
-        """The tensor on a device ("cpu") or in a dtype ("float64"); itself if it is there already."""
-        if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
-            backend.check_device(target)
-            return self
+        """The tensor on a device ("cuda") or in a dtype ("float64"); itself if it is there already.
+
+        Backward brings the gradient to where this tensor is.
+        """
+        if is_device(target):
+            return F.to_device(self, target)
         dtype = np.dtype(target)
         if dtype == self.dtype:
             return self
         return F.cast(self, dtype)
+
+    def cpu(self) -> Tensor:
+        """On the CPU."""
+        return F.to_device(self, "cpu")
+
+    def cuda(self) -> Tensor:
+        """On the GPU."""
+        return F.to_device(self, "cuda")
 
     def double(self) -> Tensor:
         """In float64."""
@@ -118,8 +133,9 @@ class Tensor(Variable):
         return int(self.item())
 
     def __repr__(self) -> str:
-        values = np.array2string(self._data, separator=", ", prefix="tensor(")
+        values = np.array2string(backend.move(self._data, "cpu"), separator=", ", prefix="tensor(")
         dtype = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
+        dtype += "" if self.device == "cpu" else f", device={self.device!r}"
         graph = ""
         if self.grad_fn is not None:
             graph = f", grad_fn={type(self.grad_fn).__name__}"
@@ -184,22 +200,22 @@ class Tensor(Variable):
         return F.getitem(self, index)
 
     def __eq__(self, other: Any) -> Any:
-        return Tensor(np.asarray(self._data == _values(other)))
+        return Tensor(_array(self._data == self._beside("==", other)))
 
     def __ne__(self, other: Any) -> Any:
-        return Tensor(np.asarray(self._data != _values(other)))
+        return Tensor(_array(self._data != self._beside("!=", other)))
 
     def __lt__(self, other: Any) -> Any:
-        return Tensor(np.asarray(self._data < _values(other)))
+        return Tensor(_array(self._data < self._beside("<", other)))
 
     def __le__(self, other: Any) -> Any:
-        return Tensor(np.asarray(self._data <= _values(other)))
+        return Tensor(_array(self._data <= self._beside("<=", other)))
 
     def __gt__(self, other: Any) -> Any:
-        return Tensor(np.asarray(self._data > _values(other)))
+        return Tensor(_array(self._data > self._beside(">", other)))
 
     def __ge__(self, other: Any) -> Any:
-        return Tensor(np.asarray(self._data >= _values(other)))
+        return Tensor(_array(self._data >= self._beside(">=", other)))
 
     __hash__ = Variable.__hash__  # by identity, although == compares entries
 
@@ -223,7 +239,7 @@ class Tensor(Variable):
             if self.is_leaf and self.requires_grad:
                 raise RuntimeError(f"{symbol}: a leaf that requires a gradient changes only inside no_grad()")
             return operation(self, other)
-        ufunc(self._data, _values(other), out=self._data, casting="same_kind")
+        ufunc(self._data, self._beside(symbol, other), out=self._data, casting="same_kind")
         self.mark_changed()
         return self
 
@@ -234,8 +250,15 @@ class Tensor(Variable):
             )
         parts = index if isinstance(index, tuple) else (index,)
         plain = tuple(_values(part) for part in parts)
-        self._data[plain if isinstance(index, tuple) else plain[0]] = _values(value)
+        self._data[plain if isinstance(index, tuple) else plain[0]] = self._beside("[] =", value)
         self.mark_changed()
+
+    def _beside(self, symbol: str, other: Any) -> Any:
+        """What stands on the other side: an array on the same device, or a number."""
+        values = _values(other)
+        if backend.is_array(values):
+            check_one_device(symbol, {"the right side": values, "the left": self})
+        return backend.move(values, self.device) if isinstance(values, list | tuple) else values
 
     # Methods that are functions of minicnn.functional, with this tensor as their first argument.
 
@@ -277,18 +300,32 @@ class Tensor(Variable):
 Function.result_type = Tensor  # from here on every operation returns a Tensor
 
 
+def _array(result: Any) -> Array:
+    """A result of NumPy's, which makes scalars of arrays without axes, as an array."""
+    return np.asarray(result) if isinstance(result, np.generic | bool) else result
+
+
 def _values(value: Any) -> Any:
     return value._data if isinstance(value, Variable) else value
 
 
-def tensor(values: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def is_device(target: Any) -> bool:
+    """Whether this is a device's name rather than a dtype's: "cpu", "cuda", "cuda:0"."""
+    return isinstance(target, str) and target.partition(":")[0] in backend.DEVICES
+
+
+# Making tensors. All take ``device``: "cpu" or "cuda", else what ``mc.use`` set.
+
+
+def tensor(values: Any, dtype: Any = None, requires_grad: bool = False, device: str | None = None) -> Tensor:
     """A tensor from numbers, lists or an array, always a copy.
 
     Python's floating-point numbers become float32 unless ``dtype`` says otherwise; an array keeps its dtype.
+    The copy of a tensor, or of an array on the GPU, is where that is, unless ``device`` says otherwise.
 
     Raises:
         TypeError: what is no number; a gradient for what is not floating-point.
-        ValueError: lists of uneven lengths.
+        ValueError: lists of uneven lengths; a device that is not there.
 
     >>> import minicnn as mc
     >>> mc.tensor([[1, 2], [3, 4]]).dtype
@@ -299,12 +336,15 @@ def tensor(values: Any, dtype: Any = None, requires_grad: bool = False) -> Tenso
     if dtype is not None and np.dtype(dtype).kind not in "fiub":
         raise TypeError(f"tensor: dtype {np.dtype(dtype)} is neither numbers nor booleans")
     source = _values(values)
-    array = np.array(source, dtype)
+    known = backend.is_array(source)
+    if device is None and known and (isinstance(values, Variable) or not isinstance(source, np.ndarray)):
+        device = backend.device_of(source)
+    array = source.astype(dtype or source.dtype) if known else np.array(source, dtype)
     if dtype is None and not hasattr(source, "dtype") and array.dtype == np.float64:
         array = array.astype(np.float32)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"tensor: expected numbers, got {type(values).__name__} ({array.dtype})")
-    return Tensor(array, requires_grad)
+    return _made(array, device, requires_grad)
 
 
 def from_numpy(array: Array) -> Tensor:
@@ -312,19 +352,30 @@ def from_numpy(array: Array) -> Tensor:
     return Tensor(array)
 
 
-def zeros(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def empty(
+    *shape: Any, dtype: Any = np.float32, requires_grad: bool = False, device: str | None = None
+) -> Tensor:
+    """A tensor of whatever lies in its memory."""
+    return Tensor(_module(device).empty(_shape(shape), dtype), requires_grad)
+
+
+def zeros(
+    *shape: Any, dtype: Any = np.float32, requires_grad: bool = False, device: str | None = None
+) -> Tensor:
     """A tensor of zeros; the sizes one by one or as one tuple."""
-    return Tensor(np.zeros(_shape(shape), dtype), requires_grad)
+    return Tensor(_module(device).zeros(_shape(shape), dtype), requires_grad)
 
 
-def ones(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def ones(
+    *shape: Any, dtype: Any = np.float32, requires_grad: bool = False, device: str | None = None
+) -> Tensor:
     """A tensor of ones."""
-    return Tensor(np.ones(_shape(shape), dtype), requires_grad)
+    return Tensor(_module(device).ones(_shape(shape), dtype), requires_grad)
 
 
-def arange(*args: Any, dtype: Any = None) -> Tensor:
+def arange(*args: Any, dtype: Any = None, device: str | None = None) -> Tensor:
     """Start (0), stop, step (1): evenly spaced numbers, without the stop."""
-    return tensor(np.arange(*args, dtype=dtype))
+    return tensor(np.arange(*args, dtype=dtype), device=device)
 
 
 def rand(
@@ -332,10 +383,11 @@ def rand(
     dtype: Any = np.float32,
     requires_grad: bool = False,
     generator: random.Generator | None = None,
+    device: str | None = None,
 ) -> Tensor:
-    """Uniform random numbers, 0 ≤ x < 1."""
+    """Uniform random numbers, 0 ≤ x < 1; the same on every device."""
     draw = (generator or random.default_generator).uniform
-    return Tensor(draw(_shape(shape), dtype=dtype), requires_grad)
+    return _made(draw(_shape(shape), dtype=dtype), device, requires_grad)
 
 
 def randn(
@@ -343,8 +395,9 @@ def randn(
     dtype: Any = np.float32,
     requires_grad: bool = False,
     generator: random.Generator | None = None,
+    device: str | None = None,
 ) -> Tensor:
-    """Normal random numbers, mean 0 and standard deviation 1.
+    """Normal random numbers, mean 0 and standard deviation 1; the same on every device.
 
     >>> import minicnn as mc
     >>> _ = mc.manual_seed(0)
@@ -352,7 +405,18 @@ def randn(
     (2, 3)
     """
     draw = (generator or random.default_generator).normal
-    return Tensor(draw(_shape(shape), dtype=dtype), requires_grad)
+    return _made(draw(_shape(shape), dtype=dtype), device, requires_grad)
+
+
+def _made(array: Array, device: str | None, requires_grad: bool) -> Tensor:
+    """A tensor of a new array, on the device where it is to be."""
+    wanted = backend.default_device() if device is None else backend.check_device(device)
+    return Tensor(backend.move(array, wanted), requires_grad)
+
+
+def _module(device: str | None) -> Any:
+    """The module that makes arrays there, or on the device that is set."""
+    return backend.module_of(backend.default_device() if device is None else device)
 
 
 def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:

@@ -1,12 +1,15 @@
 """What all tests share: fixed random numbers, kernels as they were, and GPU tests skipped visibly.
 
-They run on the reference kernels, which need no compiling, unless MINICNN_BACKEND names others.
+They run on the reference kernels, which need no compiling, unless MINICNN_BACKEND names others. With "cuda"
+the tensors of all tests are made on the GPU, or without one on the emulated GPU.
 """
 
+import contextlib
 import os
 
-import numpy as np
 import pytest
+from emulator import use
+from emulator.stand_ins import stand_ins
 from hypothesis import settings
 
 import minicnn as mc
@@ -16,19 +19,44 @@ from minicnn import backend
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None, print_blob=False)
 settings.load_profile("fixed")
 
-if backend.BACKEND_VARIABLE not in os.environ:
-    os.environ[backend.BACKEND_VARIABLE] = "numpy"  # for the processes that tests start
-    mc.use("numpy")
+_until_the_end = contextlib.ExitStack()
+if os.environ.setdefault(backend.BACKEND_VARIABLE, "numpy") == "cuda":
+    os.environ[backend.BACKEND_VARIABLE] = "numpy"  # for the processes that tests start: they emulate nothing
+    _until_the_end.enter_context(use.gpu())
+else:
+    mc.use(os.environ[backend.BACKEND_VARIABLE])
+
+
+def pytest_report_header():
+    """What the tests that need a GPU run on."""
+    return (
+        f"tests of the GPU: on the {use.kind()}" if use.kind() else f"tests of the GPU: none, {use.MISSING}"
+    )
+
+
+def pytest_unconfigure():
+    """Take the emulated GPU away."""
+    _until_the_end.close()
 
 
 def pytest_runtest_setup(item):
-    if item.get_closest_marker("gpu") and "cuda" not in backend.DEVICES:
+    if item.get_closest_marker("gpu") and use.kind() != "GPU":
         pytest.skip("needs an NVIDIA GPU")
+
+
+GPU = pytest.param("GPU", marks=pytest.mark.gpu) if use.kind() == "GPU" else pytest.param("emulated")
+
+
+@pytest.fixture(params=[GPU])
+def gpu(request, monkeypatch):
+    """CuPy, real or emulated, with the reference in place of its kernels: for what is around them."""
+    with use.gpu() as cupy, stand_ins(monkeypatch):
+        yield cupy
 
 
 @pytest.fixture(autouse=True)
 def _same_start():
     """Each test begins with seed 0 and leaves the choice of kernels as it found it."""
     mc.manual_seed(0)
-    with mc.use(backend.backend_of(np.empty(0))):
+    with mc.use(backend.current_backend()):
         yield

@@ -4,7 +4,18 @@ import math
 
 import numpy as np
 import pytest
-from cases import DTYPES, LAYOUTS, algorithms, assert_close, distinct, layouts, normal, run, running
+from cases import (
+    DTYPES,
+    LAYOUTS,
+    algorithms,
+    assert_close,
+    distinct,
+    layouts,
+    normal,
+    on_device,
+    run,
+    running,
+)
 
 import minicnn as mc
 from minicnn import functional as F
@@ -59,7 +70,7 @@ def test_kernels_equal_composed_twins(name, choice, dtype):
     x = 4 * distinct(name, (2, 3, 7, 50), dtype) + dtype(2)
     expected = run(activation(name, composed), [x.astype(np.float64)])
     with running(name, choice) as ran:
-        results = run(activation(name), [x], normal("upstream", x.shape, dtype), choice.backend)
+        results = run(activation(name), [x], normal("upstream", x.shape, dtype))
     assert [one.operation for one in ran] == [f"{name}.forward", f"{name}.backward"]
     assert_close(results, expected, 1e-15 if dtype == np.float64 else 5e-7)
 
@@ -69,9 +80,9 @@ def test_kernels_round_alike_at_every_place_in_an_array(name, choice):
     """At the end of an array the compiler's code is another than for whole vectors in the middle."""
     x = 5 * distinct(name, 40_003, np.float32)
     with running(name, choice):
-        y, gx = run(activation(name), [x], x, choice.backend)
+        y, gx = run(activation(name), [x], x)
         for start in (1, 2, 3, 20_001, 39_990):
-            part = run(activation(name), [x[start:].copy()], x[start:].copy(), choice.backend)
+            part = run(activation(name), [x[start:].copy()], x[start:].copy())
             np.testing.assert_array_equal(part[0], y[start:])
             np.testing.assert_array_equal(part[1], gx[start:])
 
@@ -81,7 +92,7 @@ def test_kernels_round_alike_at_every_place_in_an_array(name, choice):
 def test_kernels_on_one_number_and_on_none(name, choice, shape):
     x = np.full(shape, 0.75)
     with running(name, choice):
-        results = run(activation(name), [x], np.full(shape, 2.0), choice.backend)
+        results = run(activation(name), [x], np.full(shape, 2.0))
     assert_close(results, run(activation(name, composed), [x], np.full(shape, 2.0)), 1e-15)
 
 
@@ -93,7 +104,7 @@ def test_nan_and_infinity(name, choice, dtype):
     bottom = {"leaky_relu": -np.inf, "tanh": -1, "silu": np.nan}.get(name, 0)
     top = {"relu6": 6, "tanh": 1, "sigmoid": 1}.get(name, np.inf)
     with running(name, choice), np.errstate(invalid="ignore"):  # silu(−∞) is −∞ · 0
-        y = activation(name)(x).numpy()
+        y = activation(name)(on_device(x)).cpu().numpy()
     assert np.isnan(y[0])
     np.testing.assert_array_equal(y[2:4], [top, bottom])
     np.testing.assert_array_equal(y[4:], [0.5 if name == "sigmoid" else 0] * 2)
@@ -114,7 +125,7 @@ def test_digits(name, choice, dtype):
     wide = x.astype(np.longdouble)
     expected = np.tanh(wide) if name == "tanh" else 1 / (1 + np.exp(-wide))
     with running(name, choice):
-        y = activation(name)(x).numpy()
+        y = activation(name)(on_device(x)).cpu().numpy()
     error = np.abs(y - expected) / np.spacing(np.abs(expected).astype(dtype))
     assert error.max() < 4
 
@@ -195,7 +206,7 @@ def test_linear_equals_composed_twin(choice, dtype, shape, bias):
     arrays += [normal("b", 5, dtype)] if bias else []
     expected = run(composed.linear, [array.astype(np.float64) for array in arrays])
     with running("linear", choice) as ran:
-        results = run(F.linear, arrays, normal("upstream", (*shape[:-1], 5), dtype), choice.backend)
+        results = run(F.linear, arrays, normal("upstream", (*shape[:-1], 5), dtype))
     assert [one.operation for one in ran] == ["linear.forward", "linear.grad_input", "linear.grad_weight"]
     assert_close(results, expected, 1e-14 if dtype == np.float64 else 2e-6)
 
@@ -226,7 +237,7 @@ def test_linear_where_blocks_begin_and_end(choice, dtype):
         arrays = [normal("x", (M, K), dtype), normal("w", (O, K), dtype), normal("b", O, dtype)]
         gy = normal("upstream", (M, O), dtype)
         with running("linear", choice):
-            results = run(F.linear, arrays, gy, choice.backend)
+            results = run(F.linear, arrays, gy)
         x, w, b, gy = (array.astype(np.float64) for array in (*arrays, gy))
         expected = [x @ w.T + b, gy @ w, gy.T @ x, gy.sum(axis=0)]
         assert_close(results, expected, 1e-13 if dtype == np.float64 else 1e-5)
@@ -238,8 +249,8 @@ def test_linear_in_any_memory_layout(choice, layout):
     arrays, gy = [normal("x", (4, 3)), normal("w", (5, 3)), normal("b", 5)], normal("upstream", (4, 5))
     others, other_gy = [dict(layouts(array))[layout] for array in arrays], dict(layouts(gy))[layout]
     with running("linear", choice):
-        expected = run(F.linear, arrays, gy, choice.backend)
-        assert_close(run(F.linear, others, other_gy, choice.backend), expected, 1e-14)
+        expected = run(F.linear, arrays, gy)
+        assert_close(run(F.linear, others, other_gy), expected, 1e-14)
 
 
 # Cross-entropy
@@ -249,6 +260,11 @@ LABELS = {
     "pixels": ((2, 5, 2, 3), np.array([[[0, 4, 1], [2, 3, 0]], [[1, 1, 4], [0, 2, 2]]])),
 }
 WEIGHT = np.array([0.5, 2.0, 0.0, 1.5, 1.0])
+
+
+def placed(options):
+    """The options of a loss, with the weight where the loss is computed."""
+    return {name: on_device(value) if name == "weight" else value for name, value in options.items()}
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
@@ -270,9 +286,10 @@ def test_cross_entropy_equals_composed_twin(dtype, shape, target, reduction, wei
         labels = labels / labels.sum(axis=1, keepdims=True) if target == "probabilities" else labels
     wide = {name: value.astype(np.float64) if name == "weight" else value for name, value in options.items()}
     wide_labels = labels if labels.dtype.kind == "i" else labels.astype(np.float64)
-    expected = run(lambda x: composed.cross_entropy(x, wide_labels, **wide), [x.astype(np.float64)])
+    wide_x = x.astype(np.float64)
+    expected = run(lambda x: composed.cross_entropy(x, on_device(wide_labels), **placed(wide)), [wide_x])
     gy = normal("upstream", expected[0].shape, dtype)
-    results = run(lambda x: F.cross_entropy(x, labels, **options), [x], gy)
+    results = run(lambda x: F.cross_entropy(x, on_device(labels), **placed(options)), [x], gy)
     assert results[0].shape == ((N, *pixels) if reduction == "none" else ())
     assert_close(results, expected, 1e-13 if dtype == np.float64 else 2e-6)
 
@@ -309,12 +326,14 @@ def test_kernels_of_cross_entropy(choice, shape, dtype):
     weight = np.abs(normal("weight", shape[1], dtype)) + dtype(0.1)
 
     def loss(module, weight):
-        return lambda x: module.cross_entropy(x, labels, weight, 7, "none", label_smoothing=0.1)
+        return lambda x: module.cross_entropy(
+            x, on_device(labels), on_device(weight), 7, "none", label_smoothing=0.1
+        )
 
     wide_x, wide_weight = x.astype(np.float64), weight.astype(np.float64)
     expected = run(loss(composed, wide_weight), [wide_x], gy.astype(np.float64))
     with running("cross_entropy", choice) as ran:
-        results = run(loss(F, weight), [x], gy, choice.backend)
+        results = run(loss(F, weight), [x], gy)
     assert [one.operation for one in ran] == ["cross_entropy.forward", "cross_entropy.backward"]
     assert_close(results, expected, 1e-13 if dtype == np.float64 else 2e-6)
     assert not results[1][labels == 7].any()
@@ -324,18 +343,24 @@ def test_kernels_of_cross_entropy(choice, shape, dtype):
 @pytest.mark.parametrize("choice", algorithms("cross_entropy"))
 def test_cross_entropy_in_any_memory_layout(choice, layout):
     x, labels, gy = normal("x", (6, 4)), np.arange(6) % 4, normal("upstream", 6)
+
+    def loss(x):
+        return F.cross_entropy(x, on_device(labels), on_device(weight), reduction="none")
+
+    weight = WEIGHT[:4]
     with running("cross_entropy", choice):
-        expected = run(lambda x: F.cross_entropy(x, labels, WEIGHT[:4], reduction="none"), [x], gy)
-        x, gy, labels, weight = (dict(layouts(one))[layout] for one in (x, gy, 1.0 * labels, WEIGHT[:4]))
+        expected = run(loss, [x], gy)
+        x, gy, labels, weight = (dict(layouts(one))[layout] for one in (x, gy, 1.0 * labels, weight))
         labels = labels.astype(int)
-        results = run(lambda x: F.cross_entropy(x, labels, weight, reduction="none"), [x], gy)
+        results = run(loss, [x], gy)
     assert_close(results, expected, 1e-15)
 
 
 @pytest.mark.parametrize("choice", algorithms("cross_entropy"))
 def test_cross_entropy_of_nothing_and_of_nan(choice):
     with running("cross_entropy", choice):
-        assert F.cross_entropy(np.zeros((0, 3)), np.zeros(0, int), reduction="sum").item() == 0
+        labels = mc.zeros(0, dtype=int)
+        assert F.cross_entropy(mc.zeros(0, 3), labels, reduction="sum").item() == 0
         x = np.array([[np.nan, 0.0, 1.0], [1.0, 2.0, 3.0], [np.nan, 0.0, 1.0]])
         y, gx = run(lambda x: F.cross_entropy(x, [0, 1, -100], reduction="none"), [x], np.ones(3))
     assert np.isnan(y).tolist() == [True, False, False]
@@ -352,10 +377,10 @@ def test_cross_entropy_of_certain_outputs(dtype):
 
 
 def test_targets_of_every_integer_type_and_list():
-    x, labels = normal("x", (3, 4)), [3, 0, 2]
+    x, labels = mc.tensor(normal("x", (3, 4))), [3, 0, 2]
     expected = F.cross_entropy(x, labels).item()
     for dtype in (np.uint8, np.int8, np.int16, np.int32, np.int64, np.uint64):
-        assert F.cross_entropy(x, np.array(labels, dtype)).item() == expected
+        assert F.cross_entropy(x, mc.tensor(labels, dtype)).item() == expected
     assert F.cross_entropy(x, mc.tensor(labels)).item() == expected
     assert F.cross_entropy(x, F.one_hot(labels, 4, np.float64)).item() == pytest.approx(expected, rel=1e-15)
 
@@ -366,8 +391,8 @@ def test_targets_of_every_integer_type_and_list():
 def test_nll_loss_equals_composed_twin(shape, weighted, reduction):
     (N, C, *pixels), labels = LABELS[shape]
     x = normal("x", (N, C, *pixels))
-    weight = WEIGHT[:C] if weighted else None
-    arguments = (labels, weight, 1, reduction)
+    weight = on_device(WEIGHT[:C]) if weighted else None
+    arguments = (on_device(labels), weight, 1, reduction)
     expected = run(lambda x: composed.nll_loss(x, *arguments), [x])
     assert_close(run(lambda x: F.nll_loss(x, *arguments), [x]), expected, 1e-14)
     joined = run(lambda x: F.nll_loss(F.log_softmax(x, 1), *arguments), [x])
@@ -424,7 +449,7 @@ def test_binary_cross_entropy_of_certain_outputs(dtype):
 def test_a_confident_mistake_is_still_corrected_through_sigmoid():
     """In float32, σ(−20) is 2e-9 and not 0: its logarithm and the gradient survive."""
     x, t = np.array([-20.0], np.float32), np.ones(1, np.float32)
-    y, gx = run(lambda x: F.binary_cross_entropy(F.sigmoid(x), t), [x], np.array(3, np.float32))
+    y, gx = run(lambda x: F.binary_cross_entropy(F.sigmoid(x), on_device(t)), [x], np.array(3, np.float32))
     np.testing.assert_allclose(y, 20, rtol=1e-6)
     np.testing.assert_allclose(gx, -3, rtol=1e-6)
 
@@ -439,7 +464,7 @@ def test_one_hot():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_cross_entropy_gives_probability_targets_their_gradient(weighted):
     generator = np.random.default_rng(3)
-    weight = np.array([0.5, 1.0, 2.0]) if weighted else None
+    weight = [0.5, 1.0, 2.0] if weighted else None
     x, t = generator.standard_normal((4, 3)), generator.dirichlet(np.ones(3), size=4)
     mc.gradcheck(lambda x, t: F.cross_entropy(x, t, weight=weight, label_smoothing=0.2), (x, t))
 

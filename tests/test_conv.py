@@ -113,9 +113,7 @@ def rounding(case, dtype, algorithm):
 def test_algorithms_equal_the_loops(case, choice, dtype):
     expected, _ = by_loops(case)
     with running("conv2d", choice) as ran:
-        results = run(
-            conv2d(case), case.arrays(dtype), normal("upstream", expected[0].shape, dtype), choice.backend
-        )
+        results = run(conv2d(case), case.arrays(dtype), normal("upstream", expected[0].shape, dtype))
     assert [one.operation for one in ran] == PARTS
     for result, wanted, error in zip(results, expected, rounding(case, dtype, choice.algorithm), strict=True):
         assert result.shape == wanted.shape
@@ -152,9 +150,9 @@ def test_memory_layout_makes_no_difference(dtype, case, choice, layout):
     arrays = case.arrays(dtype)
     gy = normal("upstream", by_loops(case)[0][0].shape, dtype)
     with running("conv2d", choice):
-        expected = run(conv2d(case), arrays, gy, choice.backend)
+        expected = run(conv2d(case), arrays, gy)
         others = [dict(layouts(array))[layout] for array in arrays]
-        results = run(conv2d(case), others, dict(layouts(gy))[layout], choice.backend)
+        results = run(conv2d(case), others, dict(layouts(gy))[layout])
     assert_close(results, expected, 10 * np.finfo(dtype).eps)
 
 
@@ -164,8 +162,8 @@ def test_upstream_gradient_without_strides(case, choice):
     shape = by_loops(case)[0][0].shape
     gy = np.broadcast_to(normal("one for each filter", (shape[1], 1, 1)), shape)
     with running("conv2d", choice):
-        expected = run(conv2d(case), case.arrays(), gy.copy(), choice.backend)
-        assert_close(run(conv2d(case), case.arrays(), gy, choice.backend), expected, 1e-13)
+        expected = run(conv2d(case), case.arrays(), gy.copy())
+        assert_close(run(conv2d(case), case.arrays(), gy), expected, 1e-13)
 
 
 @pytest.mark.parametrize(("case", "choice"), each_algorithm("conv2d", FEW))
@@ -173,7 +171,7 @@ def test_no_images(case, choice):
     (_, *image), *others = case.shapes
     arrays = [np.ones((0, *image)), *(np.ones(shape) for shape in others)]
     with running("conv2d", choice):
-        y, *gradients = run(conv2d(case), arrays, None, choice.backend)
+        y, *gradients = run(conv2d(case), arrays)
     assert y.shape == (0, *by_loops(case)[0][0].shape[1:])
     assert not any(gradient.any() for gradient in gradients)
 

@@ -326,7 +326,7 @@ def test_a_refused_choice_changes_nothing():
 
 
 def test_a_device_that_is_not_there():
-    with pytest.raises(ValueError, match="device: 'cuda:7' is not available here; available: cpu"):
+    with pytest.raises(ValueError, match="device: 'cuda:7', but one GPU is used, which is 'cuda'"):
         mc.zeros(1).to("cuda:7")
 
 

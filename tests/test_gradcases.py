@@ -86,6 +86,8 @@ class TestNothingIsLeftOut:
         }
         if backend.cpu_backend() == "numpy":  # which has no kernels for several operations at once
             defined -= {"ClippedConv2d", "ClippedBatchNorm", "ClippedBatchNormInference"}
+        if backend.current_backend() != "cuda":  # from the CPU to the CPU nothing moves
+            defined -= {"Move"}
         used = {name for case in CASES if is_function(case) for name in functions_in(case)}
         assert defined - used == set(), "Functions without a case of their own"
 
@@ -311,7 +313,7 @@ def test_no_input_hides_a_mistake(case):
     """None is all of one value, and no parameter has the 0 or 1 with which it starts."""
     _, inputs, names = case.build(0)
     for x, name in zip(inputs, names, strict=True):
-        array = x.numpy() if isinstance(x, mc.Tensor) else x
+        array = np.asarray(x)
         assert array.size == 1 or np.unique(array).size > 1
         assert array.dtype in (np.float64, np.int64)
         assert not name or not np.isin(array, [0, 1]).any()

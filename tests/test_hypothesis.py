@@ -59,7 +59,7 @@ def test_convolution_of_any_geometry(choice, data):
     with running("conv2d", LOOPS):
         expected = run(lambda *tensors: F.conv2d(*tensors, **options), arrays)
     with running("conv2d", choice):
-        results = run(lambda *tensors: F.conv2d(*tensors, **options), arrays, None, choice.backend)
+        results = run(lambda *tensors: F.conv2d(*tensors, **options), arrays)
     assert_close(results, expected, 1e-12)
 
 
@@ -87,7 +87,7 @@ def test_pooling_of_any_geometry(operation, choice, geometry, count_include_pad)
     with running(operation, LOOPS):
         expected = run(lambda x: getattr(F, operation)(x, **options), [x])
     with running(operation, choice):
-        results = run(lambda x: getattr(F, operation)(x, **options), [x], None, choice.backend)
+        results = run(lambda x: getattr(F, operation)(x, **options), [x])
     assert_close(results, expected, 1e-13)
     assert_close(run(lambda x: getattr(composed, operation)(x, **options), [x]), expected, 1e-13)
 

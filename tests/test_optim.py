@@ -7,10 +7,10 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from cases import Choice, algorithms, assert_close, running
+from cases import Choice, algorithms, assert_close, on_device, on_host, running
 
 import minicnn as mc
-from minicnn import nn, optim
+from minicnn import backend, nn, optim
 from minicnn.kernels.numpy import optim as in_numpy
 
 STEPS = 15
@@ -281,15 +281,18 @@ def test_kernels_agree_on_large_parameters(name, options, dtype):
 
     def train(choice):
         w = np.random.default_rng(1).standard_normal((3, 40_001)).astype(dtype)
-        p = nn.Parameter(w)
-        optimizer = getattr(optim, name)([p], **options)
         with running(name_of(name), choice) as ran:
+            p = nn.Parameter(on_device(w))
+            optimizer = getattr(optim, name)([p], **options)
             for step in range(4):
-                p.grad = gradient(p.data, 0, step)
-                p.grad.flags.writeable = False
+                g = gradient(on_host(p.data), 0, step)
+                g.flags.writeable = False
+                p.grad = on_device(g).data
                 optimizer.step()
+            arrays = [p.data, *(v for v in optimizer.state[p].values() if backend.is_array(v))]
+            arrays = [on_host(array) for array in arrays]
         assert len(ran) == 4
-        return [p.data, *(v for v in optimizer.state[p].values() if isinstance(v, np.ndarray))]
+        return arrays
 
     expected = train(Choice("numpy", "in_pieces"))
     for choice in algorithms(name_of(name)):
@@ -345,9 +348,9 @@ def test_a_step_counts_as_a_change_of_what_was_saved(name):
 def test_it_minimises(name):
     """Least squares by the engine itself: the loss falls to a thousandth."""
     rng = np.random.default_rng(3)
-    x, true = mc.tensor(rng.standard_normal((64, 5))), rng.standard_normal((5, 1))
-    y = mc.tensor(x.data @ true)
-    w = nn.Parameter(np.zeros((5, 1)))
+    x, true = mc.tensor(rng.standard_normal((64, 5))), mc.tensor(rng.standard_normal((5, 1)))
+    y = x @ true
+    w = nn.Parameter(mc.zeros(5, 1, dtype="float64"))
     optimizer = getattr(optim, name)([w], lr={"SGD": 0.1, "RMSprop": 0.01}.get(name, 0.1), weight_decay=0.0)
     losses = []
     for _ in range(300):
@@ -358,7 +361,7 @@ def test_it_minimises(name):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 1e-3 * losses[0]
-    np.testing.assert_allclose(w.data, true, atol=0.05)
+    np.testing.assert_allclose(on_host(w.data), on_host(true.data), atol=0.05)
 
 
 def test_centered_rmsprop_survives_a_constant_gradient():

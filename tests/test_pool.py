@@ -163,7 +163,7 @@ def test_algorithms_equal_the_loops(operation, case, choice, dtype):
     x = distinct(case.name, case.shapes[0], dtype)
     gy = normal("upstream", expected[0].shape, dtype)
     with running(operation, choice) as ran:
-        results = run(pooling(operation, case), [x], gy, choice.backend)
+        results = run(pooling(operation, case), [x], gy)
     assert [one.operation for one in ran] == [f"{operation}.forward", f"{operation}.backward"]
     if operation == "max_pool2d":
         np.testing.assert_array_equal(results[0], expected[0])
@@ -189,9 +189,9 @@ def test_memory_layout_makes_no_difference(operation, case, choice, dtype, layou
     x = distinct(case.name, case.shapes[0], dtype)
     gy = normal("upstream", by_loops_in_float64(operation, case)[0].shape, dtype)
     with running(operation, choice):
-        expected = run(pooling(operation, case), [x], gy, choice.backend)
+        expected = run(pooling(operation, case), [x], gy)
         other, other_gy = dict(layouts(x))[layout], dict(layouts(gy))[layout]
-        results = run(pooling(operation, case), [other], other_gy, choice.backend)
+        results = run(pooling(operation, case), [other], other_gy)
     assert_close(results, expected, 10 * np.finfo(dtype).eps)
 
 
@@ -201,7 +201,7 @@ def test_memory_layout_makes_no_difference(operation, case, choice, dtype, layou
 )
 def test_no_images(operation, case, choice):
     with running(operation, choice):
-        y, gx = run(pooling(operation, case), [np.ones(case.shapes[0])], None, choice.backend)
+        y, gx = run(pooling(operation, case), [np.ones(case.shapes[0])])
     assert (y.shape, gx.shape) == ((0, 3, 2, 2), (0, 3, 5, 5))
 
 
@@ -224,7 +224,7 @@ def test_first_of_equal_pixels_wins(operation, case, choice, few):
         first = max(inside, key=lambda at: x[n, c, at[0], at[1]])
         gx[n, c, first[0], first[1]] += gy[n, c, oh, ow]
     with running(operation, choice):
-        result = run(pooling(operation, case), [x], gy, choice.backend)[1]
+        result = run(pooling(operation, case), [x], gy)[1]
     assert_close([result], [gx], 1e-13)
 
 
@@ -233,7 +233,7 @@ def test_padding_never_wins_a_maximum(choice):
     x = np.full((1, 1, 2, 2), -5.0)
     gy = np.arange(1.0, 5.0).reshape(1, 1, 2, 2)
     with running("max_pool2d", choice):
-        y, gx = run(lambda x: F.max_pool2d(x, 2, padding=1), [x], gy, choice.backend)
+        y, gx = run(lambda x: F.max_pool2d(x, 2, padding=1), [x], gy)
     assert y.tolist() == [[[[-5, -5], [-5, -5]]]]
     assert gx.tolist() == [[[[1, 2], [3, 4]]]]
 
@@ -245,7 +245,7 @@ def test_nan_and_infinities(choice):
     x = np.array([[[[1, nan, -inf, -inf], [2, 3, -inf, -7], [inf, 0, nan, 1], [inf, 0, inf, 2]]]])
     gy = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
     with running("max_pool2d", choice):
-        y, gx = run(lambda x: F.max_pool2d(x, 2), [x], gy, choice.backend)
+        y, gx = run(lambda x: F.max_pool2d(x, 2), [x], gy)
     np.testing.assert_array_equal(y, [[[[nan, -7], [inf, nan]]]])
     assert gx[0, 0].tolist() == [[0, 1, 0, 0], [0, 0, 0, 2], [3, 0, 4, 0], [0, 0, 0, 0]]
 
@@ -260,7 +260,7 @@ def test_nan_among_many_numbers(operation, case, choice, dtype):
     x[np.abs(x) > 0.9] = -np.inf
     expected = by_loops(operation, case, x)
     with running(operation, choice):
-        y, gx = run(pooling(operation, case), [x], None, choice.backend)
+        y, gx = run(pooling(operation, case), [x])
     np.testing.assert_array_equal(y, expected[0])
     np.testing.assert_allclose(gx, expected[1], rtol=1e-6, atol=32 * np.finfo(dtype).eps)
 
@@ -288,7 +288,7 @@ def test_kernels_of_adaptive_average(choice, output_size, dtype):
     gy = normal("upstream", expected[0].shape, dtype)
     for array in (x, *dict(layouts(x)).values()):
         with running("adaptive_avg_pool2d", choice) as ran:
-            results = run(lambda x: F.adaptive_avg_pool2d(x, output_size), [array], gy, choice.backend)
+            results = run(lambda x: F.adaptive_avg_pool2d(x, output_size), [array], gy)
         assert [one.operation.partition(".")[2] for one in ran] == ["forward", "backward"]
         assert_close(results, expected, 1e-6 if dtype == np.float32 else 1e-14)
 

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from cases import ONLY_FOR, algorithms
+from cases import ONLY_FOR, algorithms, device_of
 
 import minicnn as mc
 from minicnn import functional as F
@@ -154,11 +154,10 @@ def test_registered_lists_every_kernel(probe):
 
 @pytest.mark.parametrize("choice", algorithms("conv2d.grad_input", without=ONLY_FOR))
 def test_backward_takes_the_kernel_that_is_set_when_it_runs(choice):
-    x = mc.Tensor(X, requires_grad=True)
-    y = F.conv2d(x, W)
-    backend = None if choice.backend == "cuda" else choice.backend
-    with mc.use(backend, conv2d=choice.algorithm), mc.trace() as ran:
-        y.sum().backward()
+    with device_of(choice), mc.use(choice.backend):
+        y = F.conv2d(mc.tensor(X, requires_grad=True), mc.tensor(W))
+        with mc.use(conv2d=choice.algorithm), mc.trace() as ran:
+            y.sum().backward()
     assert ran == [("conv2d.grad_input", choice.backend, choice.algorithm)]
 
 

@@ -143,7 +143,7 @@ def test_max_and_min_along_an_axis_give_values_and_indices():
         (lambda x: x @ x, r"matmul: inner sizes differ in \(2, 3\) @ \(2, 3\)"),
         (lambda x: x.item(), "item: the tensor has 6 entries"),
         (lambda x: bool(x), "neither true nor false"),
-        (lambda x: x.to("cuda"), "device: 'cuda' is not available here"),
+        (lambda x: x.to("cuda:7"), "device: 'cuda:7', but one GPU is used"),
         (lambda x: mc.clip(x), "at least one of min and max"),
         (lambda x: x.var(dim=0, correction=2), "too few"),
     ],

@@ -12,11 +12,10 @@ pixels in s·s phases, in each of which all pixels meet the same taps: no produc
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.kernels.geometry import Window
+from minicnn.kernels.geometry import Phase, Window, phases
 from minicnn.kernels.numba import narrow, winograd
 from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep
@@ -28,16 +27,6 @@ from minicnn.kernels.registry import chooser, kernel
 # A gradient to few weights is split by images into so many jobs, whose sums are then added. A fixed number,
 # not the number of cores, so that the result does not depend on the machine.
 ENOUGH_JOBS = 16
-
-
-class Phase(NamedTuple):
-    """Input pixels that meet the same taps: where they lie, and the taps with their place in padded gy."""
-
-    first: tuple[int, int]  # the first row and column of them
-    size: tuple[int, int]  # how many rows and columns
-    start: tuple[int, int]  # where the first one's pixel 0 of gy is, in padded gy
-    begin: int  # how many pixels there are in the phases before it
-    taps: tuple[tuple[int, int, int, int], ...]  # (i, j, rows away, columns away)
 
 
 @functools.cache
@@ -238,38 +227,6 @@ def interleave(apart, found, stride, gx):
     places = np.array([(*p.first, *p.size, p.begin, len(p.taps) > 0) for p in found])
     N, C, H, W = gx.shape
     _interleave(apart.reshape(N * C, H * W), places, stride, gx.reshape(N * C, H, W))
-
-
-@functools.cache
-def phases(H: int, W: int, OH: int, OW: int, g: Window) -> tuple:
-    """The border that gy needs so that no tap reads outside, and the phases of the input's pixels."""
-    rows, before_h, after_h = _phases_along(H, OH, g, 0)
-    columns, before_w, after_w = _phases_along(W, OW, g, 1)
-    found, begin = [], 0
-    for first_h, count_h, taps_h in rows:
-        for first_w, count_w, taps_w in columns:
-            taps = tuple((i, j, a, b) for i, a in taps_h for j, b in taps_w)
-            found.append(Phase((first_h, first_w), (count_h, count_w), (before_h, before_w), begin, taps))
-            begin += count_h * count_w
-    return ((before_h, after_h), (before_w, after_w)), tuple(found)
-
-
-def _phases_along(size: int, out: int, g: Window, axis: int):
-    """Along one axis: [(first pixel, pixels, [(tap, output pixel − pixel's number)])], and the border."""
-    stride, dilation, (before, _) = g.stride[axis], g.dilation[axis], g.padding[axis]
-    found, low, high = [], 0, out - 1
-    for phase in range(min(stride, size)):
-        count = -(-(size - phase) // stride)
-        # Pixel number m of this phase stands at m·stride + phase + before in the padded image, and meets tap
-        # i of output pixel (that − i·dilation) / stride, where this is a whole number.
-        taps = []
-        for i in range(g.kernel[axis]):
-            away, rest = divmod(phase + before - i * dilation, stride)
-            if rest == 0:
-                taps.append((i, away))
-                low, high = min(low, away), max(high, away + count - 1)
-        found.append((phase, count, taps))
-    return found, -low, high - (out - 1)
 
 
 @chooser("conv2d.forward", "numba")

@@ -57,6 +57,7 @@ from minicnn.functional.shape import (
     split,
     squeeze,
     stack,
+    to_device,
     transpose,
     unsqueeze,
 )
@@ -118,6 +119,7 @@ __all__ = [
     "sub",
     "sum",
     "tanh",
+    "to_device",
     "transpose",
     "unsqueeze",
     "var",

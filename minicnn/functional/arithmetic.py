@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.autograd import Array, Function, Variable, as_variable
+from minicnn import backend
+from minicnn.autograd import Array, Function, Variable, as_variable, check_one_device
 from minicnn.functional.check import floating
 
 
@@ -28,14 +29,14 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 def operands(name: str, a: Any, b: Any) -> tuple[Variable, Variable]:
     """Both sides of a binary operation as Variables of one dtype.
 
-    Python numbers and lists take the other side's dtype, integers and booleans the other's floating
-    dtype. Two floating dtypes never mix: a float64 slipped into a float32 network would double the
+    Python numbers and lists take the other side's dtype and device, integers and booleans the other's
+    floating dtype. Two floating dtypes never mix: a float64 slipped into a float32 network would double the
     work in silence.
     """
     a_typed, b_typed = _has_dtype(a), _has_dtype(b)
     if not (a_typed and b_typed):
-        dtype = a.dtype if a_typed else (b.dtype if b_typed else None)
-        a, b = _as_operand(name, a, dtype), _as_operand(name, b, dtype)
+        typed = as_variable(a) if a_typed else (as_variable(b) if b_typed else None)
+        a, b = _as_operand(name, a, typed), _as_operand(name, b, typed)
     a, b = as_variable(a), as_variable(b)
     if a._data.dtype != b._data.dtype:
         a, b = _one_dtype(name, a, b)
@@ -52,15 +53,17 @@ def _has_dtype(value: Any) -> bool:
     return hasattr(value, "dtype") and not isinstance(value, np.generic)
 
 
-def _as_operand(name: str, value: Any, dtype: np.dtype | None) -> Any:
+def _as_operand(name: str, value: Any, like: Variable | None) -> Any:
     if _has_dtype(value):
         return value
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected a tensor, an array or a number, got {type(value).__name__}")
-    if dtype is None or (array.dtype.kind == "f" and dtype.kind != "f"):
-        return array
-    return array.astype(dtype)
+    if like is None:
+        return backend.move(array, backend.default_device())
+    if array.dtype.kind != "f" or like.dtype.kind == "f":
+        array = array.astype(like.dtype)
+    return backend.move(array, like.device)
 
 
 def _one_dtype(name: str, a: Variable, b: Variable) -> tuple[Variable, Variable]:
@@ -397,11 +400,12 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     >>> mc.where(x > 0, x, 0.0)
     tensor([0., 2.])
     """
-    condition = condition._data if isinstance(condition, Variable) else np.asarray(condition)
+    a, b = operands("where", a, b)
+    condition = as_variable(condition, a.device)
     if condition.dtype != bool:
         raise TypeError(f"where: condition must be boolean, got {condition.dtype}")
-    a, b = operands("where", a, b)
-    return Where(condition)(a, b)
+    check_one_device("where", {"condition": condition, "a": a, "b": b})
+    return Where(condition._data)(a, b)
 
 
 def cast(x: Any, dtype: Any) -> Any:

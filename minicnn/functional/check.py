@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.autograd import Variable, as_variable
+from minicnn.autograd import Variable, as_variable, check_one_device
 from minicnn.kernels import Window
 
 Pair = tuple[int, int]
@@ -47,7 +47,8 @@ def floating(name: str, x: Any) -> Variable:
 
 
 def same_dtype(name: str, **variables: Variable | None) -> None:
-    """Raise TypeError unless all are of one floating dtype."""
+    """Raise TypeError unless all are of one floating dtype, and on one device."""
+    check_one_device(name, variables)
     first = None
     for argument, variable in variables.items():
         if variable is None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn import backend
 from minicnn import functional as F
 from minicnn.autograd import as_variable
 from minicnn.functional.check import pair
@@ -116,7 +117,7 @@ def avg_pool2d(
     x = _tensor(x)
     window, (OH, OW) = pool_window("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
     (top, bottom), (left, right) = window.padding
-    counts = _tensor(np.ones((1, 1, *x.shape[2:]), x.dtype))
+    counts = _tensor(backend.module_of(x.data).ones((1, 1, *x.shape[2:]), x.dtype))
     padded = F.pad(counts, (left, right, top, bottom), value=float(count_include_pad))
     entries = F.sum(F.stack(taps(padded, window._replace(padding=((0, 0), (0, 0))), OH, OW, border=0.0)), 0)
     return F.sum(F.stack(taps(x, window, OH, OW, border=0.0)), 0) / entries
@@ -256,10 +257,11 @@ def cross_entropy(
 
     Source: label smoothing in Szegedy et al. 2015, "Rethinking the Inception architecture", section 7.
     """
-    x, target = _tensor(x), _tensor(target)
+    x = _tensor(x)
+    target = _tensor(target, x)
     C = x.shape[1]
     column = (1, C) + (1,) * (x.ndim - 2)
-    w = _tensor(np.ones(C, x.dtype) if weight is None else weight)
+    w = _tensor(backend.module_of(x.data).ones(C, x.dtype) if weight is None else weight, x)
     if target.dtype.kind == "f":
         q, counted, total = target, 1.0, x.data.size // C
     else:
@@ -275,8 +277,8 @@ def nll_loss(
 ) -> Any:
     """L_n = −weight[target_n] · x[n, target_n]; the mean is Σ_n L_n / Σ_n weight[target_n]."""
     x = _tensor(x)
-    w = _tensor(np.ones(x.shape[1], x.dtype) if weight is None else weight)
-    q, _ = _distribution(_tensor(target), x, ignore_index)
+    w = _tensor(backend.module_of(x.data).ones(x.shape[1], x.dtype) if weight is None else weight, x)
+    q, _ = _distribution(_tensor(target, x), x, ignore_index)
     q = q * w.reshape((1, -1) + (1,) * (x.ndim - 2))
     losses = -F.sum(q * x, 1)
     return F.sum(losses) / F.sum(q) if reduction == "mean" else _reduce(losses, reduction)
@@ -307,9 +309,9 @@ def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Any:
     return _reduce(d * d, reduction)
 
 
-def _tensor(value: Any) -> Any:
-    """A tensor, with all its operators."""
-    return as_variable(value)
+def _tensor(value: Any, beside: Any = None) -> Any:
+    """A tensor, with all its operators; of numbers, where another one is."""
+    return as_variable(value, None if beside is None else beside.device)
 
 
 def _reduce(losses: Any, reduction: str) -> Any:

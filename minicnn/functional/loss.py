@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import kernels
-from minicnn.autograd import Array, Function, Variable, as_variable
+from minicnn import backend, kernels
+from minicnn.autograd import Array, Function, Variable, as_variable, check_one_device
 from minicnn.functional.activation import log_softmax_array
 from minicnn.functional.arithmetic import add, div, mul, operands
 from minicnn.functional.check import same_dtype
@@ -69,7 +69,7 @@ class PickedLoss(Function):
         return -np.take_along_axis(x, self.target[:, None], 1)[:, 0] * self.weight
 
     def backward(self, gy: Array) -> Array:
-        gx = np.zeros(self.shape, gy.dtype)
+        gx = backend.module_of(gy).zeros(self.shape, gy.dtype)
         np.put_along_axis(gx, self.target[:, None], -(gy * self.weight)[:, None], 1)
         return gx
 
@@ -156,20 +156,21 @@ def cross_entropy(
     >>> mc.functional.cross_entropy(mc.tensor([[2.0, 2.0]]), [0])
     tensor(0.6931472)
     """
-    x, t = as_variable(x), as_variable(target)
-    name = "cross_entropy"
+    x = as_variable(x)
+    t, name = as_variable(target, x.device), "cross_entropy"
     _check_reduction(name, reduction)
     same_dtype(name, x=x)
+    check_one_device(name, {"target": t, "x": x})
     if x.ndim < 2:
         raise ValueError(f"{name}: x must be (N, C) or (N, C, …), got shape {x.shape}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing!r}")
     smoothing = float(label_smoothing)
     N, C = x.shape[:2]
-    class_weight = _class_weight(name, weight, C, x.dtype)
+    class_weight = _class_weight(name, weight, C, x)
     if t.shape == x.shape and t.dtype.kind == "f":
         same_dtype(name, x=x, target=t)
-        q, total = _pixels_last(t), x._data.size // C
+        q, total = _pixels_last(t), x._data.size // C or np.nan
         if smoothing:
             q = add(mul(q, 1 - smoothing), smoothing / C)
         if weight is not None:
@@ -177,7 +178,7 @@ def cross_entropy(
         losses = CrossEntropyOfProbabilities()(_pixels_last(x), q)
     else:
         labels, counts = _labels(name, t, x, ignore_index)
-        total = (class_weight[labels] * counts).sum()
+        total = _total(class_weight[labels] * counts)
         labels = np.where(counts, labels, -1).reshape(-1)
         losses = CrossEntropy(labels, class_weight, smoothing)(_classes_last(x))
     return _reduce(losses, reduction, total, (N, *x.shape[2:]))
@@ -187,15 +188,17 @@ def nll_loss(
     x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Any:
     """−weight · x[n, target_n], for log-probabilities x; the rest as for :func:`cross_entropy`."""
-    x, t = as_variable(x), as_variable(target)
+    x = as_variable(x)
+    t = as_variable(target, x.device)
     _check_reduction("nll_loss", reduction)
     same_dtype("nll_loss", x=x)
+    check_one_device("nll_loss", {"target": t, "x": x})
     if x.ndim < 2:
         raise ValueError(f"nll_loss: x must be (N, C) or (N, C, …), got shape {x.shape}")
     labels, counts = _labels("nll_loss", t, x, ignore_index)
-    weights = (_class_weight("nll_loss", weight, x.shape[1], x.dtype)[labels] * counts).astype(x.dtype)
+    weights = (_class_weight("nll_loss", weight, x.shape[1], x)[labels] * counts).astype(x.dtype)
     losses = PickedLoss(labels, weights)(_pixels_last(x))
-    return _reduce(losses, reduction, weights.sum(), t.shape)
+    return _reduce(losses, reduction, _total(weights), t.shape)
 
 
 def binary_cross_entropy(x: Any, target: Any, reduction: str = "mean") -> Any:
@@ -246,7 +249,7 @@ def one_hot(labels: Any, num_classes: int, dtype: Any = np.float32) -> Any:
     if not isinstance(num_classes, int | np.integer) or num_classes < 1:
         raise ValueError(f"one_hot: num_classes must be a whole number ≥ 1, got {num_classes!r}")
     _check_range("one_hot", labels._data, num_classes)
-    return as_variable(np.eye(num_classes, dtype=dtype)[labels._data])
+    return as_variable(backend.module_of(labels._data).eye(num_classes, dtype=dtype)[labels._data])
 
 
 def _pixels_last(x: Variable) -> Variable:
@@ -273,25 +276,29 @@ def _labels(name: str, t: Variable, x: Variable, ignore_index: int) -> tuple[Arr
         raise error(f"{name}: target is {t.dtype} of shape {t.shape}, expected {expected}")
     labels = t._data.reshape(x.shape[0], prod(shape[1:]))
     counts = labels != ignore_index
-    _check_range(name, labels[counts], x.shape[1])
-    return np.where(counts, labels, 0).astype(np.int64), counts
+    labels = np.where(counts, labels, 0).astype(np.int64)
+    _check_range(name, labels, x.shape[1])
+    return labels, counts
 
 
 def _check_range(name: str, labels: Array, classes: int) -> None:
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels are {labels.dtype}; expected whole numbers")
-    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        wrong = labels[(labels < 0) | (labels >= classes)][0]
-        raise ValueError(f"{name}: label {wrong} is out of range for {classes} classes (0 … {classes - 1})")
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():  # the one place where the loss must wait for a GPU
+        raise ValueError(
+            f"{name}: label {labels[wrong][0]} is out of range for {classes} classes (0 … {classes - 1})"
+        )
 
 
-def _class_weight(name: str, weight: Any, C: int, dtype: np.dtype) -> Array:
+def _class_weight(name: str, weight: Any, C: int, x: Variable) -> Array:
     if weight is None:
-        return np.ones(C, dtype)
-    array = as_variable(weight)._data
+        return backend.module_of(x._data).ones(C, x.dtype)
+    array = as_variable(weight, x.device)._data
     if array.shape != (C,):
         raise ValueError(f"{name}: weight has shape {array.shape}, expected ({C},)")
-    return array.astype(dtype)
+    check_one_device(name, {"weight": array, "x": x})
+    return array.astype(x.dtype)
 
 
 def _pair(name: str, x: Any, target: Any, reduction: str) -> tuple[Variable, Variable]:
@@ -309,6 +316,12 @@ def _check_reduction(name: str, reduction: str) -> None:
         raise ValueError(f"{name}: reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
 
 
+def _total(weights: Array) -> Array:
+    """The sum of the targets' weights, for a mean; NaN in place of 0, as no targets have no mean."""
+    total = weights.sum()
+    return np.where(total == 0, total.dtype.type(np.nan), total)
+
+
 def _reduce(losses: Variable, reduction: str, total: Any = None, shape: tuple[int, ...] | None = None) -> Any:
     """One number, or the losses in their shape; ``total`` is what a mean divides by."""
     if reduction == "none":
@@ -317,4 +330,4 @@ def _reduce(losses: Variable, reduction: str, total: Any = None, shape: tuple[in
         return sum(losses)
     if total is None:
         return mean(losses)
-    return div(sum(losses), float(total)) if total else mul(sum(losses), np.nan)  # 0 targets have no mean
+    return div(sum(losses), total)

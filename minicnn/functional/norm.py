@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import kernels
+from minicnn import backend, kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
 from minicnn.functional.activation import activated, bounds
 from minicnn.functional.arithmetic import add
@@ -156,7 +156,7 @@ def batch_norm(
         raise ValueError(f"batch_norm: x must be (N, C) or (N, C, …), got shape {x.shape}")
     C, M = x.shape[1], x._data.size // max(x.shape[1], 1)
     vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    given = {name: as_variable(vector) for name, vector in vectors.items() if vector is not None}
+    given = {name: as_variable(vector, x.device) for name, vector in vectors.items() if vector is not None}
     for name, vector in given.items():
         if vector.shape != (C,):
             raise ValueError(f"batch_norm: {name} has shape {vector.shape}, expected ({C},)")
@@ -164,8 +164,9 @@ def batch_norm(
     if s is not None and s.shape != x.shape:
         raise ValueError(f"batch_norm: shortcut has shape {s.shape}, but x has {x.shape}")
     same_dtype("batch_norm", x=x, shortcut=s, **given)
-    w = given["weight"] if "weight" in given else as_variable(np.ones(C, x.dtype))
-    b = given["bias"] if "bias" in given else as_variable(np.zeros(C, x.dtype))
+    xp = backend.module_of(x._data)
+    w = given["weight"] if "weight" in given else as_variable(xp.ones(C, x.dtype))
+    b = given["bias"] if "bias" in given else as_variable(xp.zeros(C, x.dtype))
     mean, var = given.get("running_mean"), given.get("running_var")
     if not training:
         if mean is None or var is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import kernels
+from minicnn import backend, kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
 from minicnn.functional.check import fits, images, pair
 from minicnn.kernels import Window
@@ -69,8 +69,9 @@ class AdaptiveMaxPool2d(Function):
 
     def forward(self, x: Array) -> Array:
         N, C, H, W = x.shape
-        y = np.empty((N, C, self.OH, self.OW), x.dtype)
-        winner = np.empty(y.shape, np.intp)  # as a position h·W + w in the image
+        xp = backend.module_of(x)
+        y = xp.empty((N, C, self.OH, self.OW), x.dtype)
+        winner = xp.empty(y.shape, np.int64)  # as a position h·W + w in the image
         for oh, (top, bottom) in enumerate(bins(H, self.OH)):
             for ow, (left, right) in enumerate(bins(W, self.OW)):
                 pixels = x[:, :, top:bottom, left:right].reshape(N, C, -1)
@@ -85,7 +86,7 @@ class AdaptiveMaxPool2d(Function):
     def backward(self, gy: Array) -> Array:
         (winner,) = self.saved
         N, C, H, W = self.x_shape
-        gx = np.zeros((N, C, H * W), gy.dtype)
+        gx = backend.module_of(gy).zeros((N, C, H * W), gy.dtype)
         for position in np.ndindex(self.OH, self.OW):  # bins may overlap: one at a time, so that they add up
             at = winner[:, :, position[0], position[1], None]
             so_far = np.take_along_axis(gx, at, 2)
@@ -161,7 +162,8 @@ def avg_pool2d(
     rows, columns = (
         _entries(x.shape[axis + 2], shape[axis], window, axis, count_include_pad) for axis in (0, 1)
     )
-    return AvgPool2d(np.outer(rows, columns).astype(x.dtype), window)(x)
+    divisor = backend.move(np.outer(rows, columns).astype(x.dtype), x.device)
+    return AvgPool2d(divisor, window)(x)
 
 
 def adaptive_avg_pool2d(x: Any, output_size: int | Sequence[int | None] | None) -> Any:
@@ -175,7 +177,8 @@ def adaptive_avg_pool2d(x: Any, output_size: int | Sequence[int | None] | None) 
     """
     x = as_variable(x)
     OH, OW = _adaptive("adaptive_avg_pool2d", x, output_size)
-    return AdaptiveAvgPool2d(np.array(bins(x.shape[2], OH)), np.array(bins(x.shape[3], OW)))(x)
+    rows, columns = (backend.move(bins(*sizes), x.device) for sizes in ((x.shape[2], OH), (x.shape[3], OW)))
+    return AdaptiveAvgPool2d(rows, columns)(x)
 
 
 def adaptive_max_pool2d(x: Any, output_size: int | Sequence[int | None] | None) -> Any:

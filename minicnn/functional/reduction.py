@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn import backend
 from minicnn.autograd import Array, Function, as_variable
 from minicnn.functional.check import dimension, floating
 from minicnn.functional.shape import reshape
@@ -126,7 +127,7 @@ class TakeAlong(Function):
         return np.take_along_axis(x, self.indices, self.axis)
 
     def backward(self, gy: Array) -> Array:
-        gx = np.zeros(self.shape, gy.dtype)
+        gx = backend.module_of(gy).zeros(self.shape, gy.dtype)
         np.put_along_axis(gx, self.indices, gy, self.axis)
         return gx
 

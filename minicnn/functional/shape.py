@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minicnn.autograd import Array, Function, Variable, as_variable
+from minicnn import backend
+from minicnn.autograd import Array, Function, Variable, as_variable, check_one_device
 from minicnn.functional.arithmetic import unbroadcast
 from minicnn.functional.check import dimension
 
@@ -41,7 +43,7 @@ class Permute(Function):
         return x.transpose(self.axes)
 
     def backward(self, gy: Array) -> Array:
-        return gy.transpose(np.argsort(self.axes))
+        return gy.transpose([self.axes.index(axis) for axis in range(len(self.axes))])
 
 
 class Expand(Function):
@@ -71,7 +73,7 @@ class GetItem(Function):
         return x[self.index]
 
     def backward(self, gy: Array) -> Array:
-        gx = np.zeros(self.shape, gy.dtype)
+        gx = backend.module_of(gy).zeros(self.shape, gy.dtype)
         parts = self.index if isinstance(self.index, tuple) else (self.index,)
         if all(part is None or part is ... or isinstance(part, int | np.integer | slice) for part in parts):
             gx[self.index] += gy  # numbers and slices meet no entry twice
@@ -93,12 +95,26 @@ class Pad(Function):
         self.inner = tuple(
             slice(before, before + size) for size, (before, _) in zip(x.shape, self.widths, strict=True)
         )
-        y = np.full(shape, self.value, x.dtype)
+        y = backend.module_of(x).full(shape, self.value, x.dtype)
         y[self.inner] = x
         return y
 
     def backward(self, gy: Array) -> Array:
         return gy[self.inner]
+
+
+class Move(Function):
+    """The same entries in the memory of a device;  gy goes back to where x was."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def forward(self, x: Array) -> Array:
+        self.home = backend.device_of(x)
+        return backend.move(x, self.device)
+
+    def backward(self, gy: Array) -> Array:
+        return backend.move(gy, self.home)
 
 
 class Concat(Function):
@@ -108,7 +124,7 @@ class Concat(Function):
         self.axis = axis
 
     def forward(self, *arrays: Array) -> Array:
-        self.ends = np.cumsum([array.shape[self.axis] for array in arrays])[:-1]
+        self.ends = list(itertools.accumulate(array.shape[self.axis] for array in arrays))[:-1]
         return np.concatenate(arrays, axis=self.axis)
 
     def backward(self, gy: Array) -> tuple[Array, ...]:
@@ -181,9 +197,15 @@ def expand(x: Any, *shape: Any) -> Any:
 
 
 def getitem(x: Any, index: Any) -> Any:
-    """x[index], as in NumPy: numbers, slices, lists, arrays of integers or booleans, None, ``...``."""
+    """x[index], as in NumPy: numbers, slices, lists, arrays of integers or booleans, None, ``...``.
+
+    Arrays and tensors among them may be on the CPU wherever x is.
+    """
     x = as_variable(x)
     parts = index if isinstance(index, tuple) else (index,)
+    for part in parts:
+        if isinstance(part, Variable) and part.device != "cpu":
+            check_one_device("getitem", {"index": part, "x": x})
     plain = tuple(part._data if isinstance(part, Variable) else part for part in parts)
     return GetItem(plain if isinstance(index, tuple) else plain[0])(x)
 
@@ -222,6 +244,12 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
     return Pad(tuple(widths), value)(x)
+
+
+def to_device(x: Any, device: str) -> Any:
+    """x on a device, "cpu" or "cuda"; x itself if it is there already. Gradients move the other way."""
+    x, device = as_variable(x), backend.check_device(device)
+    return x if x.device == device else Move(device)(x)
 
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> Any:

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn import kernels, nn, random
+from minicnn import backend, kernels, nn, random
 from minicnn.autograd import Array
 from minicnn.gradcheck import gradcheck
 from minicnn.kernels import Ran
-from minicnn.tensor import Tensor
+from minicnn.tensor import tensor
 
-Draw = Callable[[random.Generator], Array]
+Draw = Callable[[random.Generator], Any]
 
 # A network has hundreds of maxima, and one in ten draws puts one of them so near its kink that differences
 # mean nothing. Such a draw proves nothing, and another one is tried; a wrong gradient fails at once.
@@ -170,10 +170,10 @@ def own_random_numbers() -> Iterator[None]:
 
 def spread_vectors(module: nn.Module, generator: random.Generator) -> None:
     """Give biases, scales and statistics other values than 0 and 1, which would hide a forgotten factor."""
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if tensor.ndim == 1:
+    for name, vector in (*module.named_parameters(), *module.named_buffers()):
+        if vector.ndim == 1:
             low, high = (-0.5, 0.5) if name.endswith("bias") else (0.5, 1.5)
-            tensor.data = generator.uniform(tensor.shape, low, high, np.float64)
+            vector.data = backend.move(generator.uniform(vector.shape, low, high, np.float64), vector.device)
 
 
 # What inputs are drawn from.
@@ -204,11 +204,11 @@ def probabilities(*shape: int) -> Draw:
 
     def draw(generator: random.Generator) -> Any:
         raw = generator.uniform(shape, 0.1, 1.0, np.float64)
-        return Tensor(raw / raw.sum(axis=1, keepdims=True))
+        return tensor(raw / raw.sum(axis=1, keepdims=True))
 
     return draw
 
 
 def labels(classes: int, *shape: int) -> Draw:
     """Whole numbers 0 … classes − 1 in random order, each as often as the others (or nearly)."""
-    return lambda generator: (generator.permutation(int(np.prod(shape))) % classes).reshape(shape)
+    return lambda generator: tensor((generator.permutation(int(np.prod(shape))) % classes).reshape(shape))

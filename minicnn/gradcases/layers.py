@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from minicnn import functional as F
 from minicnn import models, nn
 from minicnn.gradcases.case import distinct, labels, layer, normal, probabilities, uniform
@@ -97,7 +95,7 @@ CONTAINERS = [
     layer("nn.Identity", "images", nn.Identity, IMAGES),
 ]
 
-WEIGHT = np.array([0.5, 2.0, 1.0])
+WEIGHT = [0.5, 2.0, 1.0]
 
 LOSSES = [
     layer("nn.CrossEntropyLoss", "labels", nn.CrossEntropyLoss, ROWS, labels(3, 4)),

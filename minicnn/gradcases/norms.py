@@ -7,7 +7,6 @@ import numpy as np
 from minicnn import functional as F
 from minicnn import random
 from minicnn.gradcases.case import Case, case, normal, uniform
-from minicnn.tensor import Tensor
 
 TRAINING = ("batch_norm.training", "batch_norm.training_backward")
 INFERENCE = ("batch_norm.inference", "batch_norm.inference_backward")
@@ -23,13 +22,13 @@ def trained(x: Any, w: Any = None, b: Any = None, **settings: Any) -> Any:
 def with_statistics(x: Any, w: Any, b: Any) -> Any:
     """Batch norm in training, with running statistics that move and must have no part in the gradient."""
     C = x.shape[1]
-    return F.batch_norm(x, Tensor(np.zeros(C)), Tensor(np.ones(C)), w, b, training=True)
+    return F.batch_norm(x, [0.0] * C, [1.0] * C, w, b, training=True)
 
 
 def applied(x: Any, w: Any = None, b: Any = None, **settings: Any) -> Any:
     """Batch norm in inference, with fixed statistics."""
     C = x.shape[1]
-    return F.batch_norm(x, Tensor(np.linspace(-1, 1, C)), Tensor(np.linspace(0.5, 2, C)), w, b, **settings)
+    return F.batch_norm(x, np.linspace(-1, 1, C).tolist(), np.linspace(0.5, 2, C).tolist(), w, b, **settings)
 
 
 def summed(x: Any, w: Any, b: Any) -> Any:

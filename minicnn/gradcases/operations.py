@@ -1,9 +1,19 @@
 """Cases for the element-wise operations, reductions, changes of shape, products and activations."""
 
+from typing import Any
+
 import numpy as np
 
 from minicnn import functional as F
 from minicnn.gradcases.case import case, distinct, normal, uniform
+
+DIAGONAL = (np.eye(3, 4) > 0).tolist()
+
+
+def longest(x: Any) -> type:
+    """The longest floating dtype on the device of x: GPUs have nothing beyond float64."""
+    return np.longdouble if x.device == "cpu" else np.float64
+
 
 ARITHMETIC = [
     case("add", "one shape", F.add, normal(3, 4), normal(3, 4)),
@@ -39,11 +49,11 @@ ARITHMETIC = [
     case("clip", "from both sides", lambda x: F.clip(x, -0.71, 0.93), distinct(3, 5)),
     case("clip", "from below", lambda x: F.clip(x, min=-0.71), distinct(3, 5)),
     case("clip", "from above", lambda x: F.clip(x, max=0.93), distinct(3, 5)),
-    case("where", "one shape", lambda a, b: F.where(np.eye(3, 4) > 0, a, b), normal(3, 4), normal(3, 4)),
-    case("where", "column or row", lambda a, b: F.where(np.eye(3, 4) > 0, a, b), normal(3, 1), normal(4)),
+    case("where", "one shape", lambda a, b: F.where(DIAGONAL, a, b), normal(3, 4), normal(3, 4)),
+    case("where", "column or row", lambda a, b: F.where(DIAGONAL, a, b), normal(3, 1), normal(4)),
     case("where", "a tensor or a number", lambda x: F.where(x > 0, x, 0.5), distinct(3, 4)),
     # Anything shorter than float64 rounds more than the differences can bear.
-    case("cast", "to long double and back", lambda x: F.cast(F.cast(x, np.longdouble), float), normal(3, 4)),
+    case("cast", "to a longer dtype and back", lambda x: F.cast(F.cast(x, longest(x)), float), normal(3, 4)),
 ]
 
 PRODUCTS = [
@@ -125,6 +135,7 @@ SHAPES = [
     case("getitem", "overlapping slices", lambda x: x[1:] * x[:-1], normal(4, 3)),
     case("pad", "each side another width", lambda x: F.pad(x, (1, 0, 2, 3)), normal(1, 2, 3, 3)),
     case("pad", "one axis, with a value", lambda x: F.pad(x, (2, 1), value=7.0), normal(2, 3)),
+    case("to_device", "to the CPU and back", lambda x: F.to_device(x.cpu() * 2, x.device), normal(3, 4)),
     case("cat", "channels", lambda a, b: F.cat([a, b], 1), normal(2, 1, 3), normal(2, 3, 3)),
     case("cat", "last axis, three of one size", lambda a, b, c: F.cat([a, b, c], -1), *[normal(2, 2)] * 3),
     case("cat", "a tensor with itself", lambda x: F.cat([x, x, x * 2]), normal(2, 3)),

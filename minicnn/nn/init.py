@@ -28,7 +28,7 @@ from math import prod, sqrt
 
 import numpy as np
 
-from minicnn import random
+from minicnn import backend, random
 from minicnn.backend import unknown
 from minicnn.random import Generator
 from minicnn.tensor import Tensor
@@ -270,6 +270,8 @@ def _check_tensor(function: str, tensor: Tensor) -> None:
 
 
 def _fill(tensor: Tensor, values: float | np.ndarray) -> Tensor:
+    if isinstance(values, np.ndarray):  # drawn on the CPU, so that every device begins with the same
+        values = backend.move(values, tensor.device)
     tensor.data[...] = values
     tensor.mark_changed()
     return tensor

@@ -12,7 +12,7 @@ from minicnn.functional.check import pair
 from minicnn.functional.conv import resolve_padding
 from minicnn.nn import init
 from minicnn.nn.module import Module, Parameter
-from minicnn.tensor import Tensor
+from minicnn.tensor import empty, ones, zeros
 
 
 def whole_number(layer: str, argument: str, value: Any) -> int:
@@ -48,8 +48,8 @@ class Linear(Module):
         super().__init__()
         self.in_features = whole_number("Linear", "in_features", in_features)
         self.out_features = whole_number("Linear", "out_features", out_features)
-        self.weight = Parameter(np.empty((out_features, in_features), dtype))
-        self.register_parameter("bias", Parameter(np.empty(out_features, dtype)) if bias else None)
+        self.weight = Parameter(empty(out_features, in_features, dtype=dtype))
+        self.register_parameter("bias", Parameter(empty(out_features, dtype=dtype)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -98,8 +98,8 @@ class Conv2d(Module):
         self.dilation = pair("Conv2d", "dilation", dilation, 1)
         self.padding = padding
         resolve_padding("Conv2d", padding, (1, 1), self.kernel_size, self.stride, self.dilation)
-        self.weight = Parameter(np.empty((out_channels, in_channels // groups, *self.kernel_size), dtype))
-        self.register_parameter("bias", Parameter(np.empty(out_channels, dtype)) if bias else None)
+        self.weight = Parameter(empty(out_channels, in_channels // groups, *self.kernel_size, dtype=dtype))
+        self.register_parameter("bias", Parameter(empty(out_channels, dtype=dtype)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -180,12 +180,12 @@ class _BatchNorm(Module):
             raise ValueError(f"{name}: eps must be ≥ 0, got {eps!r}")
         self.eps, self.momentum = eps, momentum
         self.track_running_stats = track_running_stats
-        self.register_parameter("weight", Parameter(np.ones(C, dtype)) if affine else None)
-        self.register_parameter("bias", Parameter(np.zeros(C, dtype)) if affine else None)
+        self.register_parameter("weight", Parameter(ones(C, dtype=dtype)) if affine else None)
+        self.register_parameter("bias", Parameter(zeros(C, dtype=dtype)) if affine else None)
         tracked = track_running_stats
-        self.register_buffer("running_mean", Tensor(np.zeros(C, dtype)) if tracked else None)
-        self.register_buffer("running_var", Tensor(np.ones(C, dtype)) if tracked else None)
-        self.register_buffer("num_batches_tracked", Tensor(np.zeros((), np.int64)) if tracked else None)
+        self.register_buffer("running_mean", zeros(C, dtype=dtype) if tracked else None)
+        self.register_buffer("running_var", ones(C, dtype=dtype) if tracked else None)
+        self.register_buffer("num_batches_tracked", zeros((), dtype=np.int64) if tracked else None)
 
     def forward(self, x: Any, shortcut: Any = None, activation: str | None = None) -> Any:
         if x.ndim not in self.axes:

@@ -9,8 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from minicnn.autograd import Array
-from minicnn.tensor import Tensor
+from minicnn import backend
+from minicnn.autograd import Array, as_variable
+from minicnn.tensor import Tensor, is_device
 
 
 class Parameter(Tensor):
@@ -19,7 +20,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data._data if isinstance(data, Tensor) else np.asarray(data), requires_grad)
+        super().__init__(as_variable(data)._data, requires_grad)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
@@ -211,7 +212,8 @@ class Module:
     # State
 
     def state_dict(self) -> dict[str, Array]:
-        """Path -> array, parameters and buffers, in the order of definition. The arrays are the live ones.
+        """Path -> array, parameters and buffers, in the order of definition. The arrays are the live ones,
+        on the device where they live.
 
         >>> from minicnn import nn
         >>> list(nn.BatchNorm2d(8).state_dict())
@@ -226,7 +228,7 @@ class Module:
                     yield (f"{prefix}.{name}" if prefix else name), tensor
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
-        """Copy arrays or tensors into the parameters and buffers of the same names.
+        """Copy arrays or tensors, from any device, into the parameters and buffers of the same names.
 
         Nothing is copied unless everything fits. ``strict=False`` allows names to be missing or
         unexpected, but never another shape.
@@ -250,7 +252,7 @@ class Module:
             raise ValueError(f"load_state_dict: {type(self).__name__} does not fit; " + "; ".join(faults))
         for name, array in arrays.items():
             if name in own:
-                own[name]._data[...] = array
+                own[name]._data[...] = backend.move(array, own[name].device)
                 own[name].mark_changed()
 
     # Modes and kinds
@@ -277,8 +279,11 @@ class Module:
             parameter.grad = None
 
     def to(self, target: Any) -> Self:
-        """Move to a device or floating dtype, in place, gradients too; whole-number buffers keep theirs."""
-        to_device = isinstance(target, str) and target.startswith(("cpu", "cuda"))
+        """Move to a device, or to a floating dtype, which whole-number buffers do not take; in place.
+
+        Gradients move too, and an optimiser's state follows at its next step.
+        """
+        to_device = is_device(target)
         if not to_device and np.dtype(target).kind != "f":
             raise TypeError(f"to: expected a device or a floating dtype, got {np.dtype(target)}")
         for _, tensor in self._named_state():
@@ -289,6 +294,14 @@ class Module:
                 if tensor.grad is not None:
                     tensor.grad = Tensor(tensor.grad).to(target)._data
         return self
+
+    def cpu(self) -> Self:
+        """Everything on the CPU, in place."""
+        return self.to("cpu")
+
+    def cuda(self) -> Self:
+        """Everything on the GPU, in place."""
+        return self.to("cuda")
 
     def double(self) -> Self:
         """All floating-point parameters and buffers in float64."""
@@ -337,7 +350,8 @@ class Module:
 
 
 def _state_array(name: str, value: Any) -> Array:
-    array = value._data if isinstance(value, Tensor) else np.asarray(value)
+    array = value._data if isinstance(value, Tensor) else value
+    array = array if backend.is_array(array) else np.asarray(array)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"load_state_dict: {name} is {array.dtype}, expected numbers")
     return array

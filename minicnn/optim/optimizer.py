@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from minicnn import backend
+from minicnn.autograd import check_one_device
 from minicnn.backend import unknown
 from minicnn.optim import state_dicts
 from minicnn.tensor import Tensor
@@ -82,8 +84,8 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient, in place, and return closure() if one is given.
 
-        Errors: ValueError if a gradient's shape or dtype is not its parameter's; nothing has been updated
-        then.
+        Errors: ValueError if a gradient's shape or dtype is not its parameter's, TypeError if it is on
+        another device; nothing has been updated then.
         """
         loss = None if closure is None else closure()
         self._check_gradients()
@@ -116,7 +118,7 @@ class Optimizer:
         return self.array_names
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of the state and the options, with numbers in the place of the parameters.
+        """Return copies of the state, as NumPy arrays, and the options; parameters are numbers in it.
 
             {"state": {0: {"step": 7, name: array, ...}, ...},
              "param_groups": [{"lr": 0.1, ..., "params": [0, ...]}, ...]}
@@ -154,7 +156,9 @@ class Optimizer:
         state = self.state.setdefault(p, dict(self.start))
         for name in self.arrays_for(group):
             if name not in state:
-                state[name] = np.zeros(p.shape, p.dtype)
+                state[name] = backend.module_of(p.data).zeros(p.shape, p.dtype)
+            elif type(state[name]) is not type(p.data):  # the model has moved to another device
+                state[name] = backend.move(state[name], p.device)
         self.advance(state, group)
         self.update(p.data, grad, state, group)
 
@@ -181,6 +185,8 @@ class Optimizer:
                 raise ValueError(
                     f"{self._name}: parameter {i} is {p.dtype} {p.shape}, but its grad is {g.dtype} {g.shape}"
                 )
+            if g is not None and type(g) is not type(p.data):
+                check_one_device(self._name, {f"the grad of parameter {i}": g, "the parameter": p})
 
     def _checked_options(self, options: Options) -> Options:
         """The options with numbers as floats, or an error that names the first wrong one."""

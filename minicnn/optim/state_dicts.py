@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minicnn.backend import is_array, move
+
 if TYPE_CHECKING:
     from minicnn.optim.optimizer import Optimizer
     from minicnn.tensor import Tensor
@@ -21,7 +23,7 @@ def save(optimizer: Optimizer) -> dict[str, Any]:
     groups = zip(optimizer.param_groups, _numbered(optimizer), strict=True)
     return {
         "state": {
-            numbers[p]: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in state.items()}
+            numbers[p]: {k: np.array(move(v, "cpu")) if is_array(v) else v for k, v in state.items()}
             for p, state in optimizer.state.items()
         },
         "param_groups": [
@@ -97,16 +99,16 @@ def _checked_state(
 
 
 def _checked_entry(where: str, value: Any, p: Tensor, start: int | float | None) -> Any:
-    """A number of the type it starts with; or, where it starts with none, a copy of a fitting array."""
+    """A number of the type it starts with; or else a copy, on the parameter's device, of a fitting array."""
     if start is not None:
         if type(value) is not type(start):
             raise ValueError(f"{where} is {value!r}, but {type(start).__name__} is expected")
         return value
-    if not isinstance(value, np.ndarray):
+    if not is_array(value):
         raise ValueError(f"{where} is {type(value).__name__}, but an array is expected")
     if value.shape != p.shape or value.dtype != p.dtype:
         raise ValueError(f"{where} is {value.dtype} {value.shape}, but the parameter is {p.dtype} {p.shape}")
-    return value.copy(order="C")
+    return move(value.copy(order="C"), p.device)
 
 
 def _numbered(optimizer: Optimizer) -> list[list[int]]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn import nn
+from minicnn.backend import move
 from minicnn.train import files
 
 Arrays = dict[str, np.ndarray]
@@ -79,7 +80,8 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.numpy import save
 
-    files.write(path, save(model.state_dict(), {"made-by": "minicnn"}))
+    arrays = {name: move(array, "cpu") for name, array in model.state_dict().items()}
+    files.write(path, save(arrays, {"made-by": "minicnn"}))
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:

@@ -18,16 +18,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn import backend, nn
 from minicnn import functional as F
-from minicnn import nn
 from minicnn.autograd import no_grad
 from minicnn.data import Split, batches
 from minicnn.nn.module import inference
 from minicnn.optim import Optimizer
-from minicnn.tensor import from_numpy
+from minicnn.tensor import Tensor, from_numpy
 
 Batch = tuple[np.ndarray, np.ndarray]
 Loss = Callable[..., Any]
+
+
+SMALLER = "a smaller batch size needs less"
 
 
 class Step(NamedTuple):
@@ -49,20 +52,35 @@ def train(model: nn.Module, batches: Iterable[Batch], loss_fn: Loss, optimizer: 
 
     It is a generator: each ``next`` takes one step and says what it saw.
 
-    Shapes: images (N, C, H, W), labels (N,), logits (N, classes).
+    Shapes: images (N, C, H, W), labels (N,), logits (N, classes). Batches are brought to where the model is.
 
     Raises :class:`DivergedError` when the loss is not finite; the parameters are then as before that step.
     """
+    device = home(model)
     for images, labels in batches:
         optimizer.zero_grad()
-        logits = model(from_numpy(images))
-        loss = loss_fn(logits, from_numpy(labels))
-        if not isfinite(loss.item()):
-            raise DivergedError(f"the loss is {loss.item()}")
+        target = from_numpy(labels).to(device)
+        logits = model(from_numpy(images).to(device))
+        loss = loss_fn(logits, target)
         loss.backward()
+        value, correct = _seen(loss, logits, target)
+        if not isfinite(value):
+            raise DivergedError(f"the loss is {value}")
         optimizer.step()
-        correct = int((logits.numpy().argmax(axis=1) == labels).sum())
-        yield Step(loss.item(), len(labels), correct)
+        yield Step(value, len(labels), correct)
+
+
+def home(model: nn.Module) -> str:
+    """The device of a model's parameters, to which its images must be brought."""
+    return next((parameter.device for parameter in model.parameters()), backend.default_device())
+
+
+def _seen(loss: Tensor, logits: Tensor, target: Tensor) -> tuple[float, int]:
+    """The loss, and how many images were right, fetched at once: a GPU is waited for once a step."""
+    right = (logits.data.argmax(axis=1) == target.data).sum()
+    both = np.stack([loss.data.astype(np.float64), right.astype(np.float64)])
+    value, correct = backend.move(both, "cpu").tolist()
+    return value, int(correct)
 
 
 class Evaluation(NamedTuple):
@@ -93,12 +111,13 @@ def evaluate(
     if not len(split):
         raise ValueError("evaluate: split has no images")
     loss_fn = F.cross_entropy if loss_fn is None else loss_fn
-    total, probabilities = 0.0, []
-    with inference(model), no_grad(), np.errstate(over="ignore", invalid="ignore"):
+    total, probabilities, device = 0.0, [], home(model)
+    quiet, explained = np.errstate(over="ignore", invalid="ignore"), backend.explained_memory(SMALLER)
+    with inference(model), no_grad(), quiet, explained:
         for images, labels in batches(split, batch_size):
-            logits = model(from_numpy(images))
-            total += loss_fn(logits, from_numpy(labels)).item() * len(labels)
-            probabilities.append(F.softmax(logits, 1).numpy())
+            logits = model(from_numpy(images).to(device))
+            total += loss_fn(logits, from_numpy(labels).to(device)).item() * len(labels)
+            probabilities.append(F.softmax(logits, 1).cpu().numpy())
             if after_batch:
                 after_batch()
     p = np.concatenate(probabilities)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minicnn import data, models, nn, random
+from minicnn import backend, data, models, nn, random
 from minicnn.autograd import no_grad
 from minicnn.data import Dataset
 from minicnn.nn.module import inference
@@ -24,7 +24,7 @@ from minicnn.train.checkpoint import Checkpoint, CheckpointError
 from minicnn.train.display import Display, percent
 from minicnn.train.folders import CHECKPOINT, PICTURES, RESULTS, WEIGHTS
 from minicnn.train.interrupt import Interrupted, Interruptible
-from minicnn.train.loop import DivergedError, Evaluation, evaluate
+from minicnn.train.loop import DivergedError, Evaluation, evaluate, home
 from minicnn.train.options import Options, complete, resumed
 from minicnn.train.recipes import make_optimizer, make_schedule
 from minicnn.train.trainer import Callback, Trainer
@@ -46,16 +46,19 @@ def prepare(
     data_dir: str | None = None,
     out: Path | None = None,
     resume: bool = False,
+    device: str = "cpu",
     version: str = "",
 ) -> Run:
     """Get everything ready for a training; ``given`` are the options that are not to be the recipe's.
 
-    Nothing is written. ``version`` is minicnn's, to be noted in what the training writes.
+    Nothing is written. ``device`` may be another one than that of the training that is resumed. ``version``
+    is minicnn's, to be noted in what the training writes.
 
     Raises ValueError for options that cannot be, a folder that is taken, and a checkpoint that does not fit;
     OSError for files that cannot be read or downloaded.
     """
     models.info(given["model"])  # an unknown name is to be the first thing that is said
+    device = backend.resolve(device)
     options = complete(given)
     name = f"{options.model}-{options.data}"
     folder = folders.for_resuming(name, out) if resume else folders.for_new(name, out)
@@ -89,6 +92,7 @@ def prepare(
         loss_fn=nn.CrossEntropyLoss(label_smoothing=options.label_smoothing),
         batch_size=options.batch_size,
         seed=options.seed,
+        device=device,
     )
     if saved is not None:
         if about.get("data") != _fingerprint(dataset):
@@ -193,6 +197,8 @@ class Run:
         sizes = {name: len(split) for name, split in self.dataset.splits().items() if len(split)}
         images = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
         lines = [f"{o.model} ({parameters:,} parameters) on {o.data}: {images} images", str(o)]
+        if home(self.trainer.model) == "cuda":
+            lines.append(f"on the GPU: {backend.gpu_name()}")
         if self.resumes:
             t = self.trainer
             begun = f" and {t.sums.steps} steps" if t.sums.steps else ""
@@ -277,7 +283,7 @@ def _create_model(name: str, dataset: Dataset) -> nn.Module:
     wanted = {"num_classes": len(dataset.class_names), "in_channels": dataset.image_shape[0]}
     model = models.create(name, **{key: value for key, value in wanted.items() if key in known})
     with inference(model), no_grad():
-        logits = model(from_numpy(dataset.test.images[:1]))
+        logits = model(from_numpy(dataset.test.images[:1]).to(home(model)))
     classes = len(dataset.class_names)
     if logits.ndim != 2 or logits.shape[1] < classes:
         raise ValueError(

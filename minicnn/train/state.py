@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn import random
+from minicnn.backend import move
 from minicnn.train.checkpoint import Arrays, Checkpoint, CheckpointError, check_fit
 from minicnn.train.history import Epoch, Sums
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def capture(trainer: Trainer) -> tuple[Arrays, dict[str, Any]]:
-    """The state as arrays (the live ones) and a document that JSON can hold."""
-    arrays = {f"model.{name}": array for name, array in trainer.model.state_dict().items()}
+    """The state as arrays, on the CPU (the live ones where they are there), and a document for JSON."""
+    arrays = {f"model.{name}": move(array, "cpu") for name, array in trainer.model.state_dict().items()}
     arrays |= {f"best.{name}": array for name, array in trainer.best_weights.items()}
     optimizer = trainer.optimizer.state_dict()
     numbers: dict[str, dict[str, Any]] = {}

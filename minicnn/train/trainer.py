@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import nn
+from minicnn import backend, nn
 from minicnn.data import DataLoader, Split
 from minicnn.optim import Optimizer
 from minicnn.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -52,13 +52,15 @@ class Trainer:
         scheduler: steps once after each epoch; ReduceLROnPlateau is given the validation loss.
         loss_fn: of logits and labels; the cross-entropy if None.
         seed: for the order of the images.
+        device: "cpu", "cuda" or "auto" (the GPU if there is one): the model is moved there. Where it is, if
+            None. Batches follow it.
 
     Attributes:
         epoch: the number of finished epochs.
         sums: what the epoch under way has seen.
         history: one :class:`Epoch` for each finished one.
         best: the one with the highest validation accuracy, of several the one with the lowest validation
-            loss; None without validation. ``best_weights`` is the model's state_dict then.
+            loss; None without validation. ``best_weights`` is the model's state_dict then, on the CPU.
 
     >>> from minicnn import data, models, optim
     >>> digits = data.load("digits")
@@ -78,6 +80,7 @@ class Trainer:
         loss_fn: Loss | None = None,
         batch_size: int = 64,
         seed: int = 0,
+        device: str | None = None,
     ) -> None:
         for name, value, kind in (("model", model, nn.Module), ("optimizer", optimizer, Optimizer)):
             if not isinstance(value, kind):
@@ -86,6 +89,9 @@ class Trainer:
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         self.loss_fn = nn.CrossEntropyLoss() if loss_fn is None else loss_fn
         self.batch_size, self.seed = batch_size, seed
+        if device is not None:
+            with backend.explained_memory("the model alone needs more"):
+                model.to(backend.resolve(device))
         self.epoch = 0
         self.sums = Sums()
         self.history: list[Epoch] = []
@@ -130,7 +136,8 @@ class Trainer:
         batches = loader.epoch(self.epoch, start=self.sums.steps)
         steps = train(self.model, batches, self.loss_fn, self.optimizer)
         # An overflow shows in the loss, which is looked at; NumPy need not warn of it as well.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+        with quiet, backend.explained_memory(f"a smaller batch size than {self.batch_size} needs less"):
             while True:
                 start = time.perf_counter()
                 try:
@@ -152,8 +159,10 @@ class Trainer:
 
     def _check_parameters(self) -> None:
         """The last step of an epoch has no next loss to show what it did."""
-        for name, array in self.model.state_dict().items():
-            if not np.isfinite(array).all():
+        arrays = self.model.state_dict()
+        finite = np.stack([np.isfinite(array).all() for array in arrays.values()])
+        for name, sound in zip(arrays, backend.move(finite, "cpu"), strict=True):
+            if not sound:
                 raise self._diverged(f"{name} holds NaN or infinity after its last step")
 
     def _validate(self, validation: Split, callbacks: tuple[Callback, ...]) -> tuple[float, float]:
@@ -191,7 +200,8 @@ class Trainer:
             self.scheduler.step()
         if epoch.is_better_than(self.best):
             self.best = epoch
-            self.best_weights = {name: array.copy() for name, array in self.model.state_dict().items()}
+            arrays = self.model.state_dict()
+            self.best_weights = {name: np.array(backend.move(a, "cpu")) for name, a in arrays.items()}
         self.history.append(epoch)
         self.epoch += 1
         self.sums = Sums()

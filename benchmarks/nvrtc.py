@@ -1,0 +1,82 @@
+"""NVRTC without CuPy, a GPU or a driver: compiles CUDA sources, and says what the code needs.
+
+The compiler comes from the wheel ``nvidia-cuda-nvrtc``, and is given the options that CuPy gives it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from minicnn.kernels.cuda.compiling import OPTIONS
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90")
+"""Turing, the two Amperes, Ada and Hopper: what the kernels are for."""
+
+AS_CUPY = (*OPTIONS, "-ftz=true", "--device-as-default-execution-space")
+NAMES = re.compile(r"libnvrtc\.so\.\d+|nvrtc64_\d+_\d+\.dll")
+ENTRY = re.compile(
+    r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
+    r"(\d+) bytes spill loads.*?Used (\d+) registers(?:[^\n]*?, (\d+) bytes smem)?",
+    re.DOTALL,
+)
+
+
+class Needs(NamedTuple):
+    """What one block of a kernel takes of a multiprocessor, and what of it did not fit into registers."""
+
+    kernel: str
+    registers: int  # of each thread
+    shared: int  # bytes, those known to the compiler
+    stack: int  # bytes of each thread in local memory, which is slow
+    spilled: int  # bytes of these that the compiler wanted in registers
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiler, or None if the wheel is not installed."""
+    try:
+        spec = importlib.util.find_spec("nvidia")
+    except ModuleNotFoundError:
+        return None
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        for path in sorted(Path(folder).rglob("*nvrtc*"), reverse=True):
+            if NAMES.fullmatch(path.name):
+                return ctypes.CDLL(str(path))
+    return None
+
+
+def compiled(text: str, architecture: str) -> tuple[list[Needs], str]:
+    """What each kernel of a source needs, and whatever else the compiler had to say, such as warnings.
+
+    Raises:
+        RuntimeError: the source has errors.
+    """
+    nvrtc = library()
+    if nvrtc is None:
+        raise RuntimeError("NVRTC is not installed: pip install nvidia-cuda-nvrtc")
+    program = ctypes.c_void_p()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None)
+    options = [f"-arch={architecture}", *AS_CUPY, "--ptxas-options=-v"]
+    strings = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+    failed = nvrtc.nvrtcCompileProgram(program, len(options), strings)
+    size = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    said = log.value.decode()
+    if failed:
+        raise RuntimeError(f"NVRTC for {architecture}:\n{said}")
+    rest = [line for line in said.splitlines() if line.strip() and not line.startswith("ptxas")]
+    rest += [line for line in said.splitlines() if line.startswith("ptxas") and "warning" in line.lower()]
+    return [_needs(match) for match in ENTRY.finditer(said)], "\n".join(rest)
+
+
+def _needs(match: re.Match[str]) -> Needs:
+    name, stack, stores, loads, registers, shared = match.groups()
+    return Needs(name, int(registers), int(shared or 0), int(stack), int(stores) + int(loads))

@@ -1,0 +1,17 @@
+"""Arrays for kernels: results, and inputs as kernels expect them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minicnn import backend as devices
+
+
+def empty(shape: tuple[int, ...], like: Any) -> Any:
+    """Memory for a result on the GPU, of another array's dtype; its numbers are whatever lay there."""
+    return devices.module_of(like).empty(shape, like.dtype)
+
+
+def plain(x: Any) -> Any:
+    """x with its numbers one after another, as kernels index them: a copy where they are not."""
+    return devices.module_of(x).ascontiguousarray(x)

@@ -1,0 +1,65 @@
+"""Which of the kernels for convolution "auto" takes on a GPU, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minicnn.kernels.cuda import conv_tensor, depthwise
+from minicnn.kernels.geometry import Window
+from minicnn.kernels.registry import chooser
+
+FEW_ROWS = 8
+"""Below, even the smallest tile of conv_tiled.cu, of 32 rows, is mostly empty: more is lost than its
+registers save. A thread for each number of the result fetches every factor anew, but only those it needs."""
+
+
+_tf32 = False  # whether factors may be rounded to TF32
+
+
+def allow_tf32(allowed: bool) -> bool:
+    """Let "auto" take tensor cores for float32, and return whether it might before: at first it may not."""
+    global _tf32
+    before, _tf32 = _tf32, allowed
+    return before
+
+
+@chooser("conv2d.forward", "cuda")
+def for_forward(x: Any, w: Any, b: Any, g: Window) -> list[str]:
+    """What "auto" means for y, whose rows are output channels."""
+    return choose(x, w.shape, g, w.shape[0] // g.groups)
+
+
+@chooser("conv2d.forward_clipped", "cuda")
+def for_forward_clipped(x: Any, w: Any, b: Any, g: Window, bounds: tuple[float, float]) -> list[str]:
+    """The same; the naive kernel is kept as plain as the formula, and does not clip."""
+    return [name for name in for_forward(x, w, b, g) if name != "naive"]
+
+
+@chooser("conv2d.grad_input", "cuda")
+def for_grad_input(gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> list[str]:
+    """What "auto" means for the gradient to x, whose rows are input channels."""
+    return choose(gy, w.shape, g, w.shape[1])
+
+
+@chooser("conv2d.grad_weight", "cuda")
+def for_grad_weight(gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> list[str]:
+    """What "auto" means for the gradient to w.
+
+    It has few numbers, each of them a long sum: a thread for each would leave nearly all of a GPU idle.
+    """
+    return choose(gy, w_shape, g, max(FEW_ROWS, w_shape[0] // g.groups))
+
+
+def choose(like: Any, w_shape: tuple[int, ...], g: Window, rows: int) -> list[str]:
+    """The algorithms for a geometry, the best first, where the result's matrix has so many rows.
+
+    Filters of one channel each only move memory, and have kernels for that. All else is a product of
+    matrices, which register tiles compute, or tensor cores where they may round, unless it has so few rows
+    that tiles stay empty.
+    """
+    if g.groups > 1 and depthwise.known(w_shape, g):
+        return ["depthwise", "tiled", "shared", "naive"]
+    if rows < FEW_ROWS:
+        return ["naive", "tiled", "shared"]
+    exact = ["tiled", "shared", "naive"]
+    return ["tf32", *exact] if _tf32 and conv_tensor.suits(like) else exact

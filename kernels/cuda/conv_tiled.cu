@@ -1,0 +1,156 @@
+// Convolution, third rung: a tile of the result in the registers of each thread.
+//
+// In conv_shared.cu each multiply-add still needs two numbers from shared memory, which delivers one for four
+// multiply-adds that a multiprocessor could do in the same time. Here a thread computes a tile of 8×8
+// numbers: 16 fetched serve 64 multiply-adds. While a slice is multiplied the next one is on its way from
+// memory to registers, and there are two places for slices in shared memory, so that one barrier for each is
+// enough.
+//
+// The sum of grad_weight is long and its result small: it is cut into parts, which blocks sum up on their
+// own, and which parts.cu adds up, always in the same order.
+#include "tables.cuh"
+#include "tile.cuh"
+
+// result[n, row, pixel] = b[row] + Σ_k w[row, k] · source[n, pixel's place + k's], clipped to low … high. S
+// is of the source, R of the result. blockIdx.x is the tile, those of the same pixels side by side, so that
+// they run at the same time and fetch them once from memory; blockIdx.y is the phase, blockIdx.z the group.
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
+    gather(const real *__restrict__ source, const real *__restrict__ w, const real *__restrict__ b,
+           real *__restrict__ result, const Phase *__restrict__ phases, const Tap *__restrict__ taps, int N,
+           int SC, int SH, int SW, int step_h, int step_v, int RC, int RH, int RW, int apart_h, int apart_v,
+           int groups, int row_weights, int group_weights, real low, real high) {
+    __shared__ __align__(16) real slice_a[2][BK * A_PITCH];
+    __shared__ __align__(16) real slice_b[2][BK * B_PITCH];
+    phases += blockIdx.y;
+    const int M = RC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM;
+    const int pixels = phases->rows * phases->columns, K = phases->taps;
+    const int first_row = blockIdx.x % row_tiles * BM, first_pixel = blockIdx.x / row_tiles * BN;
+    if (first_pixel >= N * pixels)
+        return;
+    taps += phases->first_tap;
+    w += group * group_weights;
+
+    // This thread brings weights of one k, every (THREADS / BK)-th row, and one pixel, every (THREADS /
+    // BN)-th k.
+    const int a_k = threadIdx.x % BK, a_row = threadIdx.x / BK;
+    const int b_k = threadIdx.x / BN, b_column = threadIdx.x % BN;
+    const int pixel = first_pixel + b_column, n = pixel / pixels, inside = pixel % pixels;
+    const int h = pixel < N * pixels ? inside / phases->columns * step_h + phases->source_h : NOWHERE;
+    const int v = inside % phases->columns * step_v + phases->source_v;
+    source += (n * SC + group * (SC / groups)) * SH * SW;
+    real a_next[A_LOADS], b_next[B_LOADS];
+
+    auto bring = [&](int k) {
+        bool has_k = k + a_k < K;
+        int weight = has_k ? taps[k + a_k].weight : 0;
+#pragma unroll
+        for (int i = 0; i < A_LOADS; ++i) {
+            int row = first_row + a_row + i * (THREADS / BK);
+            a_next[i] = has_k && row < M ? w[row * row_weights + weight] : real(0);
+        }
+#pragma unroll
+        for (int i = 0; i < B_LOADS; ++i) {
+            int own_k = k + b_k + i * (THREADS / BN);
+            b_next[i] = 0;
+            if (own_k < K) {
+                const Tap tap = taps[own_k];
+                if (unsigned(h + tap.h) < unsigned(SH) && unsigned(v + tap.v) < unsigned(SW))
+                    b_next[i] = source[h * SW + v + tap.away];
+            }
+        }
+    };
+    auto put = [&](int which) {
+#pragma unroll
+        for (int i = 0; i < A_LOADS; ++i)
+            slice_a[which][a_k * A_PITCH + a_row + i * (THREADS / BK)] = a_next[i];
+#pragma unroll
+        for (int i = 0; i < B_LOADS; ++i)
+            slice_b[which][(b_k + i * (THREADS / BN)) * B_PITCH + b_column] = b_next[i];
+    };
+    const Place place;
+    real sum[TM][TN] = {};
+    sum_over_slices(0, K, bring, put, slice_a, slice_b, place, sum);
+
+#pragma unroll
+    for (int j = 0; j < TN; ++j) {
+        int column = first_pixel + place.column(j), image = column / pixels, rest = column % pixels;
+        if (column >= N * pixels)
+            continue;
+        int row_of_pixels = phases->first_h + rest / phases->columns * apart_h;
+        int column_of_pixels = phases->first_v + rest % phases->columns * apart_v;
+        real *at = result + (image * RC + group * M) * RH * RW + row_of_pixels * RW + column_of_pixels;
+#pragma unroll
+        for (int i = 0; i < TM; ++i) {
+            int row = first_row + place.row(i);
+            if (row < M) {
+                real value = sum[i][j] + (b ? b[group * M + row] : real(0));
+                value = value < low ? low : value; // not min and max, which would make a number of NaN
+                at[row * RH * RW] = value > high ? high : value;
+            }
+        }
+    }
+}
+
+// parts[part, oc, (c, i, j)] = Σ over this part of the pixels of gy[oc, pixel] · x[pixel's place + (c, i,
+// j)'s]. blockIdx.x is the tile, blockIdx.y the part, blockIdx.z the group. Pixels are numbered through all
+// images.
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
+    grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
+                const Tap *__restrict__ taps, int K, int pixels_of_part, int N, int C, int H, int W, int OC,
+                int OH, int OW, int sh, int sw, int ph, int pw, int groups, unsigned by_plane,
+                int plane_shift, unsigned by_row, int row_shift) {
+    __shared__ __align__(16) real slice_a[2][BK * A_PITCH];
+    __shared__ __align__(16) real slice_b[2][BK * B_PITCH];
+    const int M = OC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM, plane = OH * OW;
+    const int first_row = blockIdx.x % row_tiles * BM, first_column = blockIdx.x / row_tiles * BN;
+    const int begin = blockIdx.y * pixels_of_part, end = min(begin + pixels_of_part, N * plane);
+
+    // This thread brings one pixel of each slice, for every (THREADS / BK)-th row and column.
+    const int own_k = threadIdx.x % BK, own = threadIdx.x / BK;
+    Tap tap[B_LOADS];
+#pragma unroll
+    for (int i = 0; i < B_LOADS; ++i) {
+        int column = first_column + own + i * (THREADS / BK);
+        tap[i] = column < K ? taps[column] : Tap{0, NOWHERE, 0, 0};
+    }
+    real a_next[A_LOADS], b_next[B_LOADS];
+
+    auto bring = [&](int k) {
+        int pixel = k + own_k, n = divide(pixel, by_plane, plane_shift), inside = pixel - n * plane;
+        int oh = divide(inside, by_row, row_shift), h = oh * sh - ph, v = (inside - oh * OW) * sw - pw;
+        int of_gy = (n * OC + group * M + first_row + own) * plane + inside;
+        int of_x = ((n * C + group * (C / groups)) * H + h) * W + v;
+        bool has_pixel = pixel < end;
+#pragma unroll
+        for (int i = 0; i < A_LOADS; ++i) {
+            bool has_row = first_row + own + i * (THREADS / BK) < M;
+            a_next[i] = has_pixel && has_row ? gy[of_gy + i * (THREADS / BK) * plane] : real(0);
+        }
+#pragma unroll
+        for (int i = 0; i < B_LOADS; ++i) {
+            bool inside_image = unsigned(h + tap[i].h) < unsigned(H) && unsigned(v + tap[i].v) < unsigned(W);
+            b_next[i] = has_pixel && inside_image ? x[of_x + tap[i].away] : real(0);
+        }
+    };
+    auto put = [&](int which) {
+#pragma unroll
+        for (int i = 0; i < A_LOADS; ++i)
+            slice_a[which][own_k * A_PITCH + own + i * (THREADS / BK)] = a_next[i];
+#pragma unroll
+        for (int i = 0; i < B_LOADS; ++i)
+            slice_b[which][own_k * B_PITCH + own + i * (THREADS / BK)] = b_next[i];
+    };
+    const Place place;
+    real sum[TM][TN] = {};
+    sum_over_slices(begin, end, bring, put, slice_a, slice_b, place, sum);
+
+    real *part = parts + ((long long)blockIdx.y * OC + group * M) * K;
+#pragma unroll
+    for (int i = 0; i < TM; ++i)
+#pragma unroll
+        for (int j = 0; j < TN; ++j) {
+            int row = first_row + place.row(i), column = first_column + place.column(j);
+            if (row < M && column < K)
+                part[row * K + column] = sum[i][j];
+        }
+}

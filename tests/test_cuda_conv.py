@@ -1,0 +1,231 @@
+"""Convolution's CUDA kernels where they have several blocks and parts; test_conv.py has the small cases."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from cases import CONVOLUTIONS, DTYPES, conv, named, normal
+from emulator.use import cupy
+
+from minicnn import kernels
+from minicnn.functional.conv import resolve_padding
+from minicnn.kernels.cuda import conv as auto
+from minicnn.kernels.cuda import conv_tensor, conv_tiled, depthwise, implicit
+
+__all__ = ["cupy"]  # a fixture
+
+PARTS = ("conv2d.forward", "conv2d.grad_input", "conv2d.grad_weight")
+
+
+def pair(value):
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def window(case):
+    """A case's settings as kernels take them."""
+    x, w = case.shapes[:2]
+    stride, dilation = (pair(case.settings.get(name, 1)) for name in ("stride", "dilation"))
+    padding = case.settings.get("padding", 0)
+    padding = resolve_padding("conv2d", padding, x[2:], w[2:], stride, dilation)
+    return kernels.Window(w[2:], stride, padding, dilation, case.settings.get("groups", 1))
+
+
+def parts(run, arrays, g):
+    """y, gx and gw by whatever ``run`` runs, for a random upstream gradient."""
+    x, w, *b = arrays
+    y_shape = (x.shape[0], w.shape[0], *g.output_size(*x.shape[2:]))
+    gy = normal("upstream", y_shape, x.dtype)
+    return [
+        run(PARTS[0], x, w, b[0] if b else None, g),
+        run(PARTS[1], gy, w, x.shape, g),
+        run(PARTS[2], gy, x, w.shape, g),
+    ]
+
+
+TF32 = 2.0**-10
+"""How far a product is off whose factors are rounded to 10 bits of fraction, by 2⁻¹¹ at most each."""
+
+# Larger than a tile in every direction, with something left over; too large for loops in Python.
+LARGE = [
+    conv("large", (3, 9, 13, 17), (70, 9, 3, 3), padding=1),
+    conv("large, stride 2", (3, 7, 16, 21), (37, 7, 3, 3), stride=2, padding=1),
+    conv("large, 2 groups", (2, 80, 9, 10), (140, 40, 1, 1), groups=2),
+    conv("large, dilated", (2, 35, 12, 11), (6, 35, 2, 3), dilation=2, stride=(1, 2), padding=2),
+]
+
+
+DEPTHWISE = [
+    conv("depthwise 3x3", (2, 3, 9, 40), (3, 1, 3, 3), groups=3, padding=1),
+    conv(
+        "depthwise 3x3 stride 2", (3, 2, 11, 37), (6, 1, 3, 3), groups=2, stride=2, padding=((1, 0), (2, 1))
+    ),
+    conv("depthwise 5x5", (1, 2, 10, 12), (2, 1, 5, 5), groups=2, padding=2),
+    conv("depthwise 5x5 stride 2", (2, 2, 23, 12), (4, 1, 5, 5), groups=2, stride=2, padding=(1, 2)),
+    conv("depthwise 7x7", (1, 2, 9, 8), (2, 1, 7, 7), groups=2, padding=3),
+    conv("depthwise 7x7 stride 2", (2, 2, 20, 17), (2, 1, 7, 7), groups=2, stride=2, padding=3),
+    conv("depthwise, windows in the padding", (1, 2, 2, 1), (2, 1, 3, 3), groups=2, stride=2, padding=5),
+]
+
+
+@cache
+def by_reference(case):
+    """The reference's results in float64, and for each number Σ|x·w|, and the number of terms n of its sum.
+
+    A sum of n products in any order errs by n·ε·Σ|x·w| at most.
+    """
+    g, arrays = window(case), case.arrays()
+    with kernels.use("numpy", conv2d="taps"):
+        results = parts(kernels.run, arrays, g)
+
+        def run_absolute(operation, a, b, *rest):
+            rest = [None if part is rest[0] and operation == PARTS[0] else part for part in rest]
+            return kernels.run(operation, np.abs(a), np.abs(b), *rest)
+
+        sizes = parts(run_absolute, arrays, g)
+    (OC, C, KH, KW), (N, _, OH, OW) = case.shapes[1], results[0].shape
+    terms = [C * KH * KW + 1, OC * KH * KW, N * OH * OW]
+    bias = 0 if len(arrays) < 3 else np.abs(arrays[2])[:, None, None]
+    sizes[0] = sizes[0] + bias
+    return results, sizes, terms
+
+
+def on_device(module, operation, *args):
+    """Run a kernel with arrays moved to the GPU."""
+    args = [module.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
+    arrays = [arg for arg in args if isinstance(arg, module.ndarray)]
+    before = [array.get() for array in arrays]
+    result = kernels.run(operation, *args)
+    for array, copy in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array.get(), copy, "an input was changed")
+    return result.get()
+
+
+def compare(cupy, case, algorithm, dtype, rounding=0.0):
+    """Run one algorithm, and hold its results against the reference's."""
+    expected, sizes, terms = by_reference(case)
+    with kernels.use("cuda", conv2d=algorithm), kernels.trace() as ran:
+        results = parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
+    assert ran == [(part, "cuda", algorithm) for part in PARTS]
+    for result, wanted, size, n in zip(results, expected, sizes, terms, strict=True):
+        assert result.dtype == dtype
+        assert result.shape == wanted.shape
+        assert (np.abs(result - wanted) <= (2 * n * np.finfo(dtype).eps + rounding) * size).all()
+
+
+TILES = [(dtype, tile) for dtype, tiles in conv_tiled.TILES.items() for tile in tiles]
+
+
+@pytest.mark.parametrize(("dtype", "tile"), TILES, ids=[f"{d}-{t.BM}x{t.BN}" for d, t in TILES])
+@pytest.mark.parametrize("case", named(LARGE))
+def test_every_tile(cupy, monkeypatch, case, dtype, tile):
+    """With parts of a gradient to weights so short that there are several."""
+    monkeypatch.setitem(conv_tiled.TILES, dtype, (tile,))
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
+    compare(cupy, case, "tiled", np.dtype(dtype))
+
+
+@pytest.mark.parametrize("tile", conv_tensor.TILES, ids=[f"{t.BM}x{t.BN}" for t in conv_tensor.TILES])
+@pytest.mark.parametrize("case", named(LARGE))
+def test_tensor_cores(cupy, monkeypatch, case, tile):
+    monkeypatch.setattr(conv_tensor, "TILES", (tile,))
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
+    compare(cupy, case, "tf32", np.float32, TF32)
+
+
+@pytest.mark.parametrize("case", named(CONVOLUTIONS))
+def test_tensor_cores_on_every_geometry(cupy, case):
+    compare(cupy, case, "tf32", np.float32, TF32)
+
+
+def test_tensor_cores_round(cupy):
+    """1 + 2⁻¹² is 1 in TF32, and 1 + 2⁻¹¹ is 1 + 2⁻¹⁰: ties go away from zero."""
+    x = np.array([1 + 2**-12, 1 + 2**-11, -1 - 2**-11], np.float32).reshape(1, 1, 1, 3)
+    with kernels.use("cuda", conv2d="tf32"):
+        y = on_device(cupy, PARTS[0], x, np.ones((1, 1, 1, 1), np.float32), None, kernels.Window((1, 1)))
+    assert y.ravel().tolist() == [1, 1 + 2**-10, -1 - 2**-10]
+
+
+def test_tensor_cores_are_for_float32_on_gpus_that_have_them(cupy, monkeypatch):
+    """All else falls to the kernels that are exact."""
+    case = LARGE[0]
+    for dtype, is_known in [(np.float64, True), (np.float32, False)]:
+        monkeypatch.setattr(conv_tensor, "known", lambda is_known=is_known: is_known)
+        with kernels.use("cuda", conv2d="tf32"), kernels.trace() as ran:
+            parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
+        assert ran == [(part, "cuda", "tiled") for part in PARTS]
+
+
+def test_auto_takes_tensor_cores_only_if_allowed(cupy):
+    case = LARGE[0]
+    before = auto.allow_tf32(True)
+    try:
+        with kernels.use("cuda"), kernels.trace() as ran:
+            parts(lambda *args: on_device(cupy, *args), case.arrays(np.float32), window(case))
+            parts(lambda *args: on_device(cupy, *args), case.arrays(np.float64), window(case))
+    finally:
+        assert auto.allow_tf32(before)
+    assert before is False
+    assert [one.algorithm for one in ran] == 3 * ["tf32"] + 3 * ["tiled"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", named(LARGE))
+def test_shared_memory(cupy, monkeypatch, case, dtype):
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
+    compare(cupy, case, "shared", dtype)
+
+
+def test_the_tile_that_is_chosen():
+    """Large results get large tiles, narrow ones narrow tiles, small ones small tiles, so there are many."""
+    chosen = [conv_tiled.tile_for(*sizes, 1, np.float32)[:2] for sizes in SIZES]
+    assert chosen == [tile for _, tile in SIZES.items()]
+
+
+SIZES = {
+    (256, 100_352): (128, 128),
+    (64, 401_408): (64, 128),
+    (24, 401_408): (32, 128),
+    (512, 196): (32, 32),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bounds", [(0.0, np.inf), (0.0, 6.0)])
+def test_results_clipped_on_the_way(cupy, bounds, dtype):
+    case = LARGE[0]
+    x, w, b = (10 * array for array in case.arrays(dtype))
+    x[0, 0, 0, 0] = np.nan
+    with kernels.use("cuda", conv2d="tiled"):
+        y = on_device(cupy, "conv2d.forward", x, w, b, window(case))
+        clipped = on_device(cupy, "conv2d.forward_clipped", x, w, b, window(case), bounds)
+    assert np.isnan(y).any()
+    np.testing.assert_array_equal(clipped, np.minimum(np.maximum(y, bounds[0]), bounds[1]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", named(DEPTHWISE))
+def test_depthwise(cupy, monkeypatch, case, dtype):
+    monkeypatch.setattr(depthwise, "STRIPS_OF_PART", 30)
+    compare(cupy, case, "depthwise", dtype)
+
+
+@pytest.mark.parametrize(
+    ("w", "groups", "expected"),
+    [
+        pytest.param((16, 8, 3, 3), 1, ("tiled", "tiled", "tiled"), id="ordinary"),
+        pytest.param((16, 3, 3, 3), 1, ("tiled", "naive", "tiled"), id="few input channels"),
+        pytest.param((6, 8, 5, 5), 1, ("naive", "tiled", "tiled"), id="few output channels"),
+        pytest.param((8, 1, 3, 3), 8, ("depthwise", "depthwise", "depthwise"), id="depthwise"),
+        pytest.param((8, 1, 3, 5), 8, ("naive", "naive", "tiled"), id="depthwise of another size"),
+        pytest.param((16, 1, 3, 3), 1, ("tiled", "naive", "tiled"), id="one channel"),
+    ],
+)
+def test_what_auto_chooses(cupy, w, groups, expected):
+    x, g = normal("x", (2, w[1] * groups, 7, 7), np.float32), kernels.Window(w[2:], groups=groups)
+    w = normal("w", w, np.float32)
+    with kernels.use("cuda"), kernels.trace() as ran:
+        y = parts(lambda *args: on_device(cupy, *args), [x, w], g)[0]
+    assert ran == [(part, "cuda", name) for part, name in zip(PARTS, expected, strict=True)]
+    with kernels.use("cuda"):
+        clipped = on_device(cupy, "conv2d.forward_clipped", x, w, None, g, (0.0, np.inf))
+    np.testing.assert_allclose(clipped, np.maximum(y, 0), atol=1e-5)

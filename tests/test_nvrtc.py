@@ -1,0 +1,80 @@
+"""Every CUDA source, with all that launchers may ask of it, through NVIDIA's compiler: it needs no GPU."""
+
+import pytest
+
+from benchmarks import nvrtc
+from minicnn.kernels import registered
+from minicnn.kernels.cuda.compiling import declared
+from minicnn.kernels.cuda.sources import HERE, source
+
+registered("cuda")  # imports all that declare sources
+
+needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason="needs NVRTC: pip install nvidia-cuda-nvrtc")
+
+MAY_SPILL = {"gather": 16}
+"""Kernels of which a few bytes, so many, are known not to fit: better than half as many threads."""
+
+
+def name(file, constants):
+    return " ".join([file, *(f"{key}={value}" for key, value in constants)])
+
+
+def every_source():
+    """Each file for each architecture; with the rest of its constants for one of them, for others if slow."""
+    seen = set()
+    for file, constants in declared():
+        for architecture in nvrtc.ARCHITECTURES:
+            first = file not in seen or architecture == "sm_90"
+            yield pytest.param(
+                *(file, constants, architecture),
+                id=f"{name(file, constants)}-{architecture}",
+                marks=() if first else pytest.mark.slow,
+            )
+        seen.add(file)
+
+
+@needs_nvrtc
+@pytest.mark.parametrize(("file", "constants", "architecture"), list(every_source()))
+def test_sources_compile(file, constants, architecture):
+    """Without a warning, and with all of a thread's numbers in registers."""
+    needs, said = nvrtc.compiled(source(file, constants), architecture)
+    assert not said
+    for kernel in needs:
+        assert kernel.shared <= 48 * 1024
+        assert kernel.spilled <= MAY_SPILL.get(kernel.kernel, 0), kernel
+        assert kernel.stack <= kernel.spilled, kernel
+
+
+def test_every_source_is_declared():
+    assert {file for file, _ in declared()} == {path.name for path in HERE.glob("*.cu")}
+
+
+@needs_nvrtc
+def test_errors_and_warnings_are_told():
+    with pytest.raises(RuntimeError, match='identifier "nonsense" is undefined'):
+        nvrtc.compiled('extern "C" __global__ void k() { nonsense; }', "sm_80")
+    _, said = nvrtc.compiled('extern "C" __global__ void k() { int unused; }', "sm_80")
+    assert 'variable "unused" was declared but never referenced' in said
+
+
+@needs_nvrtc
+def test_what_a_kernel_needs():
+    """Shared memory as declared; an array with an index that is known only at run time is in local memory."""
+    text = """
+    extern "C" __global__ void k(float *x, int n) {
+        __shared__ float shared[100];
+        float local[40];
+        for (int i = 0; i < 40; ++i)
+            local[(i * n) % 40] = x[i];
+        shared[threadIdx.x] = local[n];
+        __syncthreads();
+        x[0] = shared[n];
+    }
+    """
+    for architecture in nvrtc.ARCHITECTURES:
+        (needs,), said = nvrtc.compiled(text, architecture)
+        assert needs.kernel == "k"
+        assert needs.shared == 400
+        assert needs.stack == 160
+        assert 8 <= needs.registers <= 80
+        assert not said
