@@ -261,11 +261,13 @@ def algorithms(operation, without=()):
     """Parameters for pytest: every family and algorithm there is for an operation, or for a part of one.
 
     Those of the GPU are among them. Without one they run on the emulated GPU, as their ids then say.
+    ``without`` names algorithms, of all families or as a Choice.
     """
     found = dict.fromkeys(
         Choice(ran.backend, ran.algorithm)
         for ran in (*kernels.registered(), *kernels.registered("cuda"))
-        if f"{ran.operation}.".startswith(f"{operation}.") and ran.algorithm not in without
+        if f"{ran.operation}.".startswith(f"{operation}.")
+        and not {ran.algorithm, Choice(ran.backend, ran.algorithm)} & {*without}
     )
     return [on_its_device(choice) for choice in found]
 
