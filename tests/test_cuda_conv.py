@@ -100,12 +100,13 @@ def on_device(module, operation, *args):
     return result.get()
 
 
-def compare(cupy, case, algorithm, dtype, rounding=0.0):
+def compare(cupy, case, algorithm, dtype, rounding=0.0, ran_by=None):
     """Run one algorithm, and hold its results against the reference's."""
     expected, sizes, terms = by_reference(case)
     with kernels.use("cuda", conv2d=algorithm), kernels.trace() as ran:
         results = parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
-    assert ran == [(part, "cuda", algorithm) for part in PARTS]
+    names = ran_by or [algorithm] * 3
+    assert ran == [(part, "cuda", name) for part, name in zip(PARTS, names, strict=True)]
     for result, wanted, size, n in zip(results, expected, sizes, terms, strict=True):
         assert result.dtype == dtype
         assert result.shape == wanted.shape
@@ -189,6 +190,24 @@ SIZES = {
 }
 
 
+FIRST = [
+    conv(f"first layer, {OC} filters", (3, 3, 19, 17), (OC, 3, 7, 7), stride=2, padding=3)
+    for OC in (5, 16, 37)
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", named(FIRST))
+def test_first_layer(cupy, case, dtype):
+    compare(cupy, case, "first", dtype, ran_by=("first", "naive", "tiled"))
+
+
+def test_first_layer_with_filters_that_do_not_fit(cupy):
+    """Shared memory for eight of them is not enough."""
+    case = conv("enormous filters", (1, 4, 40, 40), (2, 4, 40, 40))
+    compare(cupy, case, "first", np.float32, ran_by=("naive", "naive", "tiled"))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("bounds", [(0.0, np.inf), (0.0, 6.0)])
 def test_results_clipped_on_the_way(cupy, bounds, dtype):
@@ -213,11 +232,11 @@ def test_depthwise(cupy, monkeypatch, case, dtype):
     ("w", "groups", "expected"),
     [
         pytest.param((16, 8, 3, 3), 1, ("tiled", "tiled", "tiled"), id="ordinary"),
-        pytest.param((16, 3, 3, 3), 1, ("tiled", "naive", "tiled"), id="few input channels"),
+        pytest.param((16, 3, 3, 3), 1, ("first", "naive", "tiled"), id="few input channels"),
         pytest.param((6, 8, 5, 5), 1, ("naive", "tiled", "tiled"), id="few output channels"),
         pytest.param((8, 1, 3, 3), 8, ("depthwise", "depthwise", "depthwise"), id="depthwise"),
         pytest.param((8, 1, 3, 5), 8, ("naive", "naive", "tiled"), id="depthwise of another size"),
-        pytest.param((16, 1, 3, 3), 1, ("tiled", "naive", "tiled"), id="one channel"),
+        pytest.param((16, 1, 3, 3), 1, ("first", "naive", "tiled"), id="one channel"),
     ],
 )
 def test_what_auto_chooses(cupy, w, groups, expected):

@@ -10,6 +10,7 @@ from minicnn.kernels.cuda import (
     conv_tensor,
     conv_tiled,
     depthwise,
+    first_layer,
     implicit,
     parts,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "conv_tensor",
     "conv_tiled",
     "depthwise",
+    "first_layer",
     "implicit",
     "parts",
 ]

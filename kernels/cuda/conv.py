@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minicnn.kernels.cuda import conv_tensor, depthwise
+from minicnn.kernels.cuda import conv_tensor, depthwise, first_layer
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.registry import chooser
 
@@ -25,8 +25,9 @@ def allow_tf32(allowed: bool) -> bool:
 
 @chooser("conv2d.forward", "cuda")
 def for_forward(x: Any, w: Any, b: Any, g: Window) -> list[str]:
-    """What "auto" means for y, whose rows are output channels."""
-    return choose(x, w.shape, g, w.shape[0] // g.groups)
+    """What "auto" means for y, whose rows are output channels. For images of few channels there is a kernel."""
+    names = choose(x, w.shape, g, w.shape[0] // g.groups)
+    return ["first", *names] if first_layer.suits(x, w, b, g) else names
 
 
 @chooser("conv2d.forward_clipped", "cuda")

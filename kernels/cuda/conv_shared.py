@@ -16,9 +16,30 @@ class Tile(NamedTuple):
 
     TILE: int
 
-    BM = BN = BK = property(lambda self: self.TILE)
-    shared = 0  # bytes beyond what the file declares
-    threads = property(lambda self: self.TILE**2)
+    @property
+    def BM(self) -> int:
+        """The result's rows."""
+        return self.TILE
+
+    @property
+    def BN(self) -> int:
+        """The result's columns."""
+        return self.TILE
+
+    @property
+    def BK(self) -> int:
+        """The depth of a slice."""
+        return self.TILE
+
+    @property
+    def threads(self) -> int:
+        """The threads of a block."""
+        return self.TILE**2
+
+    @property
+    def shared(self) -> int:
+        """None beyond what the file declares."""
+        return 0
 
 
 TILE = Tile(16)

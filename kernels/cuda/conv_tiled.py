@@ -27,12 +27,16 @@ class Tile(NamedTuple):
     TN: int
     RESIDENT: int = 1
     BK: int = 8
-    shared = 0  # bytes beyond what the file declares
 
     @property
     def threads(self) -> int:
         """The threads of a block."""
         return self.BM // self.WM * (self.BN // self.WN) * 32
+
+    @property
+    def shared(self) -> int:
+        """None beyond what the file declares."""
+        return 0
 
 
 TILES = {

@@ -27,9 +27,12 @@ PIXELS_OF_PART = 256  # but none of them shorter than this
 class Tile(Protocol):
     """The result's rows and columns that a block computes, and the depth of a slice of the sum."""
 
-    BM: int
-    BN: int
-    BK: int
+    @property
+    def BM(self) -> int: ...
+    @property
+    def BN(self) -> int: ...
+    @property
+    def BK(self) -> int: ...
 
     @property
     def threads(self) -> int:
@@ -39,7 +42,7 @@ class Tile(Protocol):
     def shared(self) -> int:
         """The bytes of dynamic shared memory of a block."""
 
-    def _asdict(self) -> dict[str, int]: ...
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 def tiles_of(tile: Tile, rows: int, columns: int) -> int:
@@ -136,7 +139,8 @@ def input_tables(
     OC, C, KH, KW = w_shape
     OH, OW = y_size
     found = phases(*x_size, *y_size, g)[1]
-    rows, taps = [], []
+    rows: list[tuple[int, ...]] = []
+    taps: list[tuple[int, ...]] = []
     for phase in found:
         first = len(taps)
         for oc in range(OC // g.groups):
