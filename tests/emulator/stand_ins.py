@@ -18,9 +18,10 @@ def stand_ins(monkeypatch):
     kernels.registered("numpy")  # which loads them
     kernels.registered("cuda")
     with monkeypatch.context() as patch:
-        for operation, family in list(registry._kernels):
-            if family == "cuda":
-                patch.delitem(registry._kernels, (operation, family))
+        for table in (registry._kernels, registry._choosers):
+            for operation, family in list(table):
+                if family == "cuda":
+                    patch.delitem(table, (operation, family))
         for operation, family in list(registry._kernels):
             if family == "numpy":
                 patch.setitem(registry._kernels, (operation, "cuda"), {"stand-in": _stand_in(operation)})
