@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,37 +11,12 @@ from minicnn import backend as devices
 from minicnn.kernels.cuda.arrays import empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
 from minicnn.kernels.cuda.parts import add_parts, place_for
+from minicnn.kernels.cuda.tile import Tile
 from minicnn.kernels.geometry import Window, phases
 from minicnn.kernels.registry import kernel
 
 FILE = "conv_tiled.cu"
 FREE = (-np.inf, np.inf)  # bounds that bound nothing
-
-
-class Tile(NamedTuple):
-    """The result's rows and columns of a block, a warp and a thread, and the depth of a slice.
-
-    ``RESIDENT`` is how many blocks are to fit on a multiprocessor: the compiler then sees to registers.
-    """
-
-    BM: int
-    BN: int
-    WM: int
-    WN: int
-    TM: int
-    TN: int
-    RESIDENT: int = 1
-    BK: int = 8
-
-    @property
-    def threads(self) -> int:
-        """The threads of a block."""
-        return self.BM // self.WM * (self.BN // self.WN) * 32
-
-    def blocks(self, rows: int, columns: int) -> int:
-        """How many blocks it takes for a result of this size."""
-        return blocks(rows, self.BM) * blocks(columns, self.BN)
-
 
 TILES = {
     "float32": (
