@@ -3,6 +3,6 @@
 Nothing here imports CuPy before a kernel runs, so that all of it can be read, and listed, on any machine.
 """
 
-from minicnn.kernels.cuda import conv, conv_naive, conv_tiled, depthwise, gemm, linear, parts
+from minicnn.kernels.cuda import activation, conv, conv_naive, conv_tiled, depthwise, gemm, grid, linear, parts
 
-__all__ = ["conv", "conv_naive", "conv_tiled", "depthwise", "gemm", "linear", "parts"]
+__all__ = ["activation", "conv", "conv_naive", "conv_tiled", "depthwise", "gemm", "grid", "linear", "parts"]

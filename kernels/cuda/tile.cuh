@@ -8,16 +8,13 @@
 // four neighbours, so that one instruction fetches four, and the groups of the lanes lie side by side, so
 // that a warp reads from all banks of the shared memory at once.
 #pragma once
+#include "four.cuh"
 
 #define THREADS ((BM / WM) * (BN / WN) * 32)
 #define A_PITCH (BM + 4) // four more, so that the columns of a slice begin in different banks
 #define B_PITCH (BN + 4)
 #define A_LOADS (BM * BK / THREADS) // numbers of a slice that each thread brings
 #define B_LOADS (BN * BK / THREADS)
-
-struct __align__(16) Four {
-    real of[4];
-};
 
 // Where in the block's tile this thread's own numbers are: row(i) and column(j).
 struct Place {
