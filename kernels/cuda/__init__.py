@@ -3,6 +3,28 @@
 Nothing here imports CuPy before a kernel runs, so that all of it can be read, and listed, on any machine.
 """
 
-from minicnn.kernels.cuda import activation, conv, conv_naive, conv_tiled, depthwise, gemm, grid, linear, parts
+from minicnn.kernels.cuda import (
+    activation,
+    conv,
+    conv_naive,
+    conv_tiled,
+    depthwise,
+    dropout,
+    gemm,
+    grid,
+    linear,
+    parts,
+)
 
-__all__ = ["activation", "conv", "conv_naive", "conv_tiled", "depthwise", "gemm", "grid", "linear", "parts"]
+__all__ = [
+    "activation",
+    "conv",
+    "conv_naive",
+    "conv_tiled",
+    "depthwise",
+    "dropout",
+    "gemm",
+    "grid",
+    "linear",
+    "parts",
+]
