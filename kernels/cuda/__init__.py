@@ -13,6 +13,7 @@ from minicnn.kernels.cuda import (
     gemm,
     grid,
     linear,
+    loss,
     parts,
 )
 
@@ -26,5 +27,6 @@ __all__ = [
     "gemm",
     "grid",
     "linear",
+    "loss",
     "parts",
 ]
