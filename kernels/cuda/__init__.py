@@ -14,6 +14,7 @@ from minicnn.kernels.cuda import (
     grid,
     linear,
     loss,
+    optim,
     parts,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "grid",
     "linear",
     "loss",
+    "optim",
     "parts",
 ]
