@@ -34,7 +34,7 @@ def every_source():
 
 
 @needs_nvrtc
-@pytest.mark.parametrize(("file", "constants", "architecture"), every_source())
+@pytest.mark.parametrize(("file", "constants", "architecture"), list(every_source()))
 def test_sources_compile(file, constants, architecture):
     """Without a warning, and with all of a thread's numbers in registers."""
     needs, said = nvrtc.compiled(source(file, constants), architecture)
