@@ -14,8 +14,11 @@ from minicnn.kernels.cuda import (
     grid,
     linear,
     loss,
+    lrn,
+    norm,
     optim,
     parts,
+    pool,
 )
 
 __all__ = [
@@ -29,6 +32,9 @@ __all__ = [
     "grid",
     "linear",
     "loss",
+    "lrn",
+    "norm",
     "optim",
     "parts",
+    "pool",
 ]
