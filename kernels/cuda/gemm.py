@@ -9,8 +9,9 @@ import numpy as np
 
 from minicnn.kernels.cuda.arrays import empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
+from minicnn.kernels.cuda.conv_tiled import Tile
+from minicnn.kernels.cuda.implicit import tiles_of
 from minicnn.kernels.cuda.parts import add_parts, place_for
-from minicnn.kernels.cuda.tile import Tile
 
 FILE = "gemm.cu"
 ALIGNMENT = 16  # bytes, for four numbers to be fetched at a time
@@ -37,7 +38,7 @@ def tile_for(M: int, N: int, K: int, dtype: Any) -> Tile:
     """The first tile that the result fills by more than half, in enough blocks; else the last."""
     *large, small = TILES[np.dtype(dtype).name]
     for tile in large:
-        most = tile.blocks(M, N) * max(1, K // K_OF_PART)
+        most = tiles_of(tile, M, N) * max(1, K // K_OF_PART)
         if 2 * M > tile.BM and 2 * N > tile.BN and most * tile.threads >= ENOUGH_THREADS:
             return tile
     return small
@@ -45,7 +46,7 @@ def tile_for(M: int, N: int, K: int, dtype: Any) -> Tile:
 
 def parts_for(tile: Tile, M: int, N: int, K: int) -> tuple[int, int]:
     """Into how many parts the sum is cut, and how many terms each has: whole slices of them."""
-    wanted = ENOUGH_THREADS // (tile.threads * tile.blocks(M, N))
+    wanted = ENOUGH_THREADS // (tile.threads * tiles_of(tile, M, N))
     of_part = blocks(K, max(1, min(wanted, K // K_OF_PART)) * tile.BK) * tile.BK
     return blocks(K, of_part) if K else 1, of_part
 
@@ -67,7 +68,7 @@ def product(A: Any, B: Any, bias: Any = None) -> Any:
     layout = {"A_ALONG_K": int(a_along_k), "B_ALONG_K": int(not b_along_columns)}
     gemm = function(FILE, "gemm", C.dtype, **tile._asdict(), **layout)
     args = (a, b, bias if number == 1 else None, parts, M, N, K, of_part, int(a_aligned), int(b_aligned))
-    launch(gemm, (tile.blocks(M, N), number), tile.threads, args)
+    launch(gemm, (tiles_of(tile, M, N), number), tile.threads, args)
     return add_parts(parts, C, bias)
 
 

@@ -73,9 +73,3 @@ __device__ __forceinline__ void sum_over_slices(int begin, int end, Bring bring,
     }
     multiply(a[now], b[now], place, sum);
 }
-
-// A number divided by one that is known before the kernel starts: a multiplication and a shift (Granlund and
-// Montgomery 1994). For 0 ≤ n < 2³¹.
-__device__ __forceinline__ int divide(int n, unsigned multiplier, int shift) {
-    return (__umulhi(n, multiplier) + n) >> shift;
-}
