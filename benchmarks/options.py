@@ -31,32 +31,47 @@ class Parser(argparse.ArgumentParser):
 
 def parser(description: str | None, things: str) -> Parser:
     """The options that all benchmarks share; ``things`` is what --only chooses among."""
+    made = shared(description, things, seconds=0.3)
+    made.add_argument("--threads", type=_whole, help="threads of everybody (all physical cores)")
+    made.add_argument("--backend", choices=("numba", "numpy"), default="numba", help="minicnn's kernels")
+    return made
+
+
+def shared(description: str | None, things: str, seconds: float) -> Parser:
+    """Those that the benchmarks of a GPU have too; ``seconds`` is how long a turn usually takes."""
     made = Parser(description)
     made.add_argument("--only", nargs="+", metavar="NAME", help=f"these {things}; * stands for anything")
     made.add_argument("--rounds", type=_whole, help="rounds, of which the median is kept (5)")
-    made.add_argument("--seconds", type=_positive, help="how long one turn of a round takes at least (0.3)")
-    made.add_argument("--threads", type=_whole, help="threads of everybody (all physical cores)")
-    made.add_argument("--backend", choices=("numba", "numpy"), default="numba", help="minicnn's kernels")
+    made.add_argument(
+        "--seconds", type=_positive, help=f"how long one turn of a round takes at least ({seconds})"
+    )
     made.add_argument("--out", type=Path, help="the folder for the results (benchmarks/results)")
     made.add_argument(
         "--quick", action="store_true", help="see that it runs, in seconds; kept only where --out says"
     )
+    made.set_defaults(usual_seconds=seconds)
     return made
 
 
 def parse(made: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     """The options, with what was not given filled in."""
-    given = made.parse_args(arguments)
+    given = parse_shared(made, arguments)
     cores = len(machine.cores())
     given.threads = given.threads or cores
     if given.threads > cores:
         raise Problem(f"--threads {given.threads}: this process may use {cores} cores")
-    given.rounds = given.rounds or (2 if given.quick else 5)
-    given.seconds = given.seconds or (0.01 if given.quick else 0.3)
-    given.out = given.out or (None if given.quick else FOLDER)
     if (busy := machine.load()) > BUSY:
         print(f"other programs keep {busy:.1f} cores busy: ratios will scatter, and times be too long")
     given.machine = machine.describe(given.threads, given.backend)
+    return given
+
+
+def parse_shared(made: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The same for the options of :func:`shared`."""
+    given = made.parse_args(arguments)
+    given.rounds = given.rounds or (2 if given.quick else 5)
+    given.seconds = given.seconds or (0.01 if given.quick else given.usual_seconds)
+    given.out = given.out or (None if given.quick else FOLDER)
     return given
 
 

@@ -1,6 +1,7 @@
 """The emulated module ``cupy``: the functions that make arrays and compute with them, and ``cupy.cuda``."""
 
 import sys
+import time
 import types
 
 import numpy as np
@@ -206,6 +207,32 @@ class Stream:
 Stream.null = Stream()
 
 
+class Event:
+    """A moment. As everything runs at once here, the time between two is what the work between them took."""
+
+    def __init__(self, block=False, disable_timing=False, interprocess=False):
+        self.moment = None
+
+    def record(self, stream=None):
+        self.moment = time.perf_counter()
+
+    def synchronize(self):
+        pass
+
+
+def get_elapsed_time(start_event, end_event):
+    """Milliseconds between two events."""
+    return 1e3 * (end_event.moment - start_event.moment)
+
+
+PROPERTIES = {
+    "name": b"emulated on the CPU",
+    "multiProcessorCount": 4,
+    "totalGlobalMem": memory.TOTAL,
+    "l2CacheSize": 1 << 20,
+}
+
+
 def _device_count(devices):
     if not devices:
         raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
@@ -232,6 +259,9 @@ def build(devices=1, **more):
     cupy.cuda = types.SimpleNamespace(
         Device=arrays.Device,
         Stream=Stream,
+        Event=Event,
+        get_elapsed_time=get_elapsed_time,
+        nvrtc=types.SimpleNamespace(getVersion=lambda: (13, 0)),
         MemoryPointer=memory.MemoryPointer,
         get_current_stream=lambda: Stream.null,
         is_available=cupy.is_available,
@@ -241,7 +271,9 @@ def build(devices=1, **more):
             getDeviceCount=lambda: _device_count(devices),
             getDevice=lambda: 0,
             memGetInfo=lambda: arrays.Device(0).mem_info,
-            getDeviceProperties=lambda device: {"name": b"emulated on the CPU", "multiProcessorCount": 4},
+            getDeviceProperties=lambda device: dict(PROPERTIES),
+            driverGetVersion=lambda: 13000,
+            runtimeGetVersion=lambda: 13000,
         ),
     )
     vars(cupy).update(more)
