@@ -42,17 +42,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this fil
 
 from benchmarks import gpu, machine
 from benchmarks.contenders import is_installed
-from benchmarks.options import chosen, parse_shared, shared
+from benchmarks.options import basic, chosen, parse_basic, positive
 from benchmarks.problem import Problem, ended, write_whole
 from benchmarks.workers import Worker
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
-TESTS = ("tests",)
 KERNEL_TESTS = ("tests/test_cuda_conv.py", "tests/test_cuda_pool.py", "tests/test_cuda_norm.py")
-QUICK_TESTS = ("tests/test_cuda_norm.py", "-k", "no such test")
-WITHOUT_POOL = (
-    "import cupy, pytest, sys; cupy.cuda.set_allocator(None); sys.exit(pytest.main(sys.argv[1:]))"
-)
+QUICK = ("tests/test_cuda_norm.py", "-k", "test_a_constant_has_no_variance")
+WITHOUT_POOL = "import cupy, pytest, sys; cupy.cuda.set_allocator(None); sys.exit(pytest.main(sys.argv[1:]))"
 """A pool gives arrays of one piece of memory: beside an array there is another one, and no error to be seen."""
 
 
@@ -65,9 +62,9 @@ class Step(NamedTuple):
 
 def main(arguments: list[str]) -> None:
     """Take every step; Problem at the end if one failed."""
-    made = shared(__doc__, f"steps ({', '.join(STEPS)})", seconds=0.3)
-    made.add_argument("--minutes", type=float, default=10, help="for all steps together, at most (10)")
-    given = parse_shared(made, arguments)
+    made = basic(__doc__, f"steps ({', '.join(STEPS)})")
+    made.add_argument("--minutes", type=positive, default=10, help="for all steps together, at most (10)")
+    given = parse_basic(made, arguments)
     names = chosen(STEPS, given.only)
     about = environment()
     share = given.minutes * 60 / sum(STEPS[name].limit for name in STEPS)
@@ -137,7 +134,11 @@ def run(command: list[str], log: Path, limit: float) -> int | None:
     environment = dict(os.environ, MINICNN_BACKEND="cuda", PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8")
     with log.open("wb") as kept:
         process = subprocess.Popen(
-            command, stdout=kept, stderr=subprocess.STDOUT, cwd=machine.ROOT, env=environment,
+            command,
+            stdout=kept,
+            stderr=subprocess.STDOUT,
+            cwd=machine.ROOT,
+            env=environment,
             start_new_session=True,
         )
         try:
@@ -165,13 +166,13 @@ def follow(process: subprocess.Popen[bytes], log: Path, until: float) -> int | N
 
 def tests(quick: bool, out: Path) -> list[str]:
     """The suite. What it needs of the CPU alone has been tested elsewhere."""
-    wanted = QUICK if quick else TESTS
+    wanted = QUICK if quick else ["tests"]
     return [*PYTEST, *wanted, f"--junit-xml={out / 'logs' / 'tests.xml'}"]
 
 
 def gradients(quick: bool, out: Path) -> list[str]:
     """The command that users have."""
-    only = ["relu"] if quick else []
+    only = ["--only", "relu"] if quick else []
     return [sys.executable, "-m", "minicnn", "gradcheck", *only, "--device", "cuda"]
 
 

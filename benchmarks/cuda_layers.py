@@ -23,7 +23,7 @@ from benchmarks.contenders import KINDS, TORCH_CUDA, is_installed
 from benchmarks.contenders.on_gpu import PRECISIONS
 from benchmarks.layers import LAYERS, PARTS, Layer
 from benchmarks.measure import alternate, better, ratio, repetitions_for, spread
-from benchmarks.options import Teller, chosen, parse_shared, progress, shared
+from benchmarks.options import Teller, chosen, parse_shared, progress, shared, whole
 from benchmarks.problem import Problem, ended
 from benchmarks.results import Row
 from benchmarks.workers import Worker
@@ -51,8 +51,14 @@ def main(arguments: list[str]) -> None:
     made = shared(__doc__, "layers", seconds=0.02)
     made.add_argument("--passes", nargs="+", choices=PARTS, default=PARTS, help="which passes (all)")
     made.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="which (all)")
-    made.add_argument("--batch", type=int, help=f"images ({BATCH}; of small ones {SMALL_BATCH}); an even number")
+    made.add_argument(
+        "--batch", type=whole, help=f"images ({BATCH}; of small ones {SMALL_BATCH}); an even number"
+    )
     given = parse_shared(made, arguments)
+    if given.batch and given.batch % 2:
+        raise Problem(
+            f"--batch {given.batch}, but an even number is expected: each pair of images is the same"
+        )
     names = chosen(LAYERS, given.only, quick=["lenet-c3"] if given.quick else None)
     wrong: list[str] = []
     with ExitStack() as stack:
@@ -72,9 +78,11 @@ def of_precision(
     with ExitStack() as stack:
         workers, about = contenders(stack, precision, given, teller)
         ceilings = measure_ceilings(workers[OURS], given.quick)
-        teller.note("\n{}, {}: cuBLAS {gemm:.3g} TFLOP/s, copying {copy:.4g} GB/s".format(
-            about["name"], precision, **ceilings
-        ))
+        teller.note(
+            "\n{}, {}: cuBLAS {gemm:.3g} TFLOP/s, copying {copy:.4g} GB/s".format(
+                about["name"], precision, **ceilings
+            )
+        )
         for name in names:
             layer = sized(LAYERS[name], given)
             try:
@@ -174,9 +182,7 @@ def measure(
     return rows
 
 
-def ready(
-    name: str, layer: Layer, part: str, precision: str, workers: dict[str, Worker]
-) -> dict[Entry, Row]:
+def ready(name: str, layer: Layer, part: str, precision: str, workers: dict[str, Worker]) -> dict[Entry, Row]:
     """Who can compute this pass, with error and kernel; Problem where somebody computes something else."""
     found = {}
     for kind, worker in workers.items():

@@ -23,7 +23,7 @@ from benchmarks.contenders.on_gpu import PRECISIONS
 from benchmarks.cuda_layers import OURS, cache, contenders
 from benchmarks.measure import alternate, better, ratio, repetitions_for, spread
 from benchmarks.networks import find, refuse_unequal
-from benchmarks.options import Teller, chosen, parse_shared, progress, shared
+from benchmarks.options import Teller, chosen, parse_shared, progress, shared, whole
 from benchmarks.problem import Problem, ended
 from benchmarks.results import Row
 from benchmarks.steps import MB
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     """Measure what the arguments ask for; Problem at the end if something went wrong on the way."""
     made = shared(__doc__, "networks", seconds=0.3)
     made.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="which (all)")
-    made.add_argument("--batch", type=int, help="images of a step (as usual for each network)")
+    made.add_argument("--batch", type=whole, help="images of a step (as usual for each network)")
     given = parse_shared(made, arguments)
     names = chosen(BATCHES, given.only, quick=["lenet5"] if given.quick else None)
     wrong = []
@@ -72,9 +72,7 @@ def main(arguments: list[str]) -> None:
         raise Problem(f"{len(wrong)} went wrong: {'; '.join(wrong)}")
 
 
-def measure(
-    name: str, workers: dict[str, Worker], given: argparse.Namespace, teller: Teller
-) -> list[Row]:
+def measure(name: str, workers: dict[str, Worker], given: argparse.Namespace, teller: Teller) -> list[Row]:
     """One network in all precisions; Problem where the libraries disagree."""
     if find(name).torchvision and not is_installed("torchvision"):
         teller.note(f"{name}: torchvision is not installed; minicnn is measured alone")
@@ -141,7 +139,9 @@ def race(
 def line(row: Row) -> str:
     """A row as it is printed."""
     who = f"{KINDS[row['contender']].label} {row['way']}"
-    text = f"{row['network']} ({row['batch']}), {row['precision']}, {who}: {row['images_per_s']:.4g} images/s, "
+    text = (
+        f"{row['network']} ({row['batch']}), {row['precision']}, {who}: {row['images_per_s']:.4g} images/s, "
+    )
     text += f"{row['peak_mb']:.4g} MB"
     if row["ratio"] is not None:
         text += "; time {ratio:.2f} of the better one's ({ratio_low:.2f} to {ratio_high:.2f})".format(**row)

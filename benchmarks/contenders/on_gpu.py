@@ -27,7 +27,17 @@ LEAD = 0.5e-3
 class OnGPU(Base):
     """The commands, in terms of seven more methods that each library defines."""
 
-    COMMANDS = (*Base.COMMANDS, "describe", "prepare", "set_precision", "cold", "gemm", "copy", "ways", "loss_now")
+    COMMANDS = (
+        *Base.COMMANDS,
+        "describe",
+        "prepare",
+        "set_precision",
+        "cold",
+        "gemm",
+        "copy",
+        "ways",
+        "loss_now",
+    )
 
     precision = "fp32"
 

@@ -90,6 +90,8 @@ class Contender(OnGPU, with_minicnn.Contender):
             for ran in kernels.registered("cuda")
             if ran.operation.removeprefix("conv2d.") in PARTS
         }
-        other = {name for precision, names in ROUNDING.items() if precision != self.precision for name in names}
+        other = {
+            name for precision, names in ROUNDING.items() if precision != self.precision for name in names
+        }
         wanted = ROUNDING.get(self.precision, sorted(found - other))
         return ["auto", *(name for name in wanted if name in found)]
