@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.arrays import FREE, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
 from minicnn.kernels.registry import kernel
 
@@ -22,7 +20,6 @@ PACKS_OF_PART = 4 * THREADS  # at least: each block of the second kernel takes i
 MOST_PARTS = 32  # the lanes of a warp, which joins them
 
 VECTOR = {"float32": 4, "float64": 2}  # numbers in 16 bytes, the longest load there is
-FREE = (-np.inf, np.inf)  # bounds that bound nothing
 
 for dtype, longest in VECTOR.items():
     declare(FILE, [dtype], *({"V": V, "THREADS": THREADS} for V in (1, longest)))
