@@ -183,10 +183,7 @@ def batch_norm(
     else:
         operation = BatchNorm(eps)
         y = _one_by_one(operation(x, w, b), s, activation)
-    if mean is not None:
-        _move(mean, operation.mean, momentum)
-    if var is not None:
-        _move(var, operation.var * (M / (M - 1)), momentum)
+    _update(operation.mean, operation.var, mean, var, momentum, M / (M - 1))
     return y
 
 
@@ -200,10 +197,28 @@ def _one_by_one(y: Any, s: Variable | None, activation: str | None) -> Any:
     return activated(y if s is None else add(y, s), activation)
 
 
-def _move(running: Variable, batch: Any, momentum: float) -> None:
-    running._data *= 1 - momentum
-    running._data += momentum * batch
-    running.mark_changed()
+def _update(
+    batch_mean: Any,
+    batch_var: Any,
+    mean: Variable | None,
+    var: Variable | None,
+    momentum: float,
+    unbiased: float,
+) -> None:
+    """Move the running statistics towards those of the batch, whose variance has the divisor M."""
+    if kernels.offers("batch_norm.update", batch_mean):
+        running = (None if one is None else one._data for one in (mean, var))
+        kernels.run("batch_norm.update", batch_mean, batch_var, *running, momentum, unbiased)
+    else:
+        if mean is not None:
+            mean._data *= 1 - momentum
+            mean._data += momentum * batch_mean
+        if var is not None:
+            var._data *= 1 - momentum
+            var._data += momentum * (batch_var * unbiased)
+    for one in (mean, var):
+        if one is not None:
+            one.mark_changed()
 
 
 def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
