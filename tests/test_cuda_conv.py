@@ -5,12 +5,14 @@ from functools import cache
 import numpy as np
 import pytest
 from cases import CONVOLUTIONS, DTYPES, conv, named, normal
+from emulator import use
 from emulator.use import cupy
 
 from minicnn import kernels
 from minicnn.functional.conv import resolve_padding
+from minicnn.kernels.cuda import compiling, conv_tensor, conv_tiled, depthwise, implicit
 from minicnn.kernels.cuda import conv as auto
-from minicnn.kernels.cuda import conv_tensor, conv_tiled, depthwise, implicit
+from minicnn.kernels.cuda.sources import source
 
 __all__ = ["cupy"]  # a fixture
 
@@ -248,3 +250,38 @@ def test_what_auto_chooses(cupy, w, groups, expected):
     with kernels.use("cuda"):
         clipped = on_device(cupy, "conv2d.forward_clipped", x, w, None, g, (0.0, np.inf))
     np.testing.assert_allclose(clipped, np.maximum(y, 0), atol=1e-5)
+
+
+BARRIER = "__syncthreads();"
+AUTO = {"first": ("first", "naive", "tiled")}
+BARRIERS = [
+    (algorithm, number)
+    for algorithm, file in {
+        "shared": "conv_shared.cu",
+        "tiled": "conv_tiled.cu",
+        "tf32": "conv_tensor.cu",
+        "depthwise": "depthwise.cu",
+        "first": "first_layer.cu",
+    }.items()
+    for number in range(source(file).count(BARRIER))
+]
+
+
+@pytest.mark.skipif(use.kind() == "GPU", reason="a GPU may get it right by luck")
+@pytest.mark.parametrize(("algorithm", "number"), BARRIERS)
+def test_every_barrier_is_needed(cupy, monkeypatch, algorithm, number):
+    """The emulator notices if one is left out: so none lacks, as far as these cases reach."""
+
+    def sabotaged(file, constants=()):
+        pieces = source(file, constants).split(BARRIER)
+        return pieces[0] + "".join(
+            ("" if i == number else BARRIER) + piece for i, piece in enumerate(pieces[1:])
+        )
+
+    monkeypatch.setattr(compiling, "source", sabotaged)
+    for cached in (compiling._function, compiling._module):
+        monkeypatch.setattr(compiling, cached.__name__, cached.__wrapped__)
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
+    case = {"depthwise": DEPTHWISE[0], "first": FIRST[1]}.get(algorithm, LARGE[1])
+    with pytest.raises(AssertionError, match="assert"):
+        compare(cupy, case, algorithm, np.float32, TF32, ran_by=AUTO.get(algorithm))

@@ -25,7 +25,7 @@ def allow_tf32(allowed: bool) -> bool:
 
 @chooser("conv2d.forward", "cuda")
 def for_forward(x: Any, w: Any, b: Any, g: Window) -> list[str]:
-    """What "auto" means for y, whose rows are output channels. For images of few channels there is a kernel."""
+    """What "auto" means for y, whose rows are output channels. Images of few channels have their kernel."""
     names = choose(x, w.shape, g, w.shape[0] // g.groups)
     return ["first", *names] if first_layer.suits(x, w, b, g) else names
 
