@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import backend, kernels
+from minicnn import backend, cuda_graphs, kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
 from minicnn.functional.check import fits, images, pair
 from minicnn.kernels import Window
@@ -159,10 +159,7 @@ def avg_pool2d(
     """
     x = as_variable(x)
     window, shape = pool_window("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
-    rows, columns = (
-        _entries(x.shape[axis + 2], shape[axis], window, axis, count_include_pad) for axis in (0, 1)
-    )
-    divisor = backend.move(np.outer(rows, columns).astype(x.dtype), x.device)
+    divisor = _divisor(x.shape[2:], shape, window, count_include_pad, x.dtype, x.device)
     return AvgPool2d(divisor, window)(x)
 
 
@@ -177,7 +174,7 @@ def adaptive_avg_pool2d(x: Any, output_size: int | Sequence[int | None] | None) 
     """
     x = as_variable(x)
     OH, OW = _adaptive("adaptive_avg_pool2d", x, output_size)
-    rows, columns = (backend.move(bins(*sizes), x.device) for sizes in ((x.shape[2], OH), (x.shape[3], OW)))
+    rows, columns = (_bins(size, count, x.device) for size, count in zip(x.shape[2:], (OH, OW), strict=True))
     return AdaptiveAvgPool2d(rows, columns)(x)
 
 
@@ -221,6 +218,26 @@ def _entries(size: int, windows: int, window: Window, axis: int, count_include_p
     if count_include_pad:
         return end - start
     return np.minimum(end, size) - np.maximum(start, 0)
+
+
+@cuda_graphs.remembered
+def _divisor(
+    size: tuple[int, ...],
+    windows: tuple[int, int],
+    window: Window,
+    count_include_pad: bool,
+    dtype: np.dtype,
+    device: str,
+) -> Array:
+    """How many entries the mean of each window has."""
+    rows, columns = (_entries(size[axis], windows[axis], window, axis, count_include_pad) for axis in (0, 1))
+    return backend.move(np.outer(rows, columns).astype(dtype), device)
+
+
+@cuda_graphs.remembered
+def _bins(size: int, count: int, device: str) -> Array:
+    """:func:`bins` as an array."""
+    return backend.move(bins(size, count), device)
 
 
 def _adaptive(name: str, x: Variable, output_size: Any) -> tuple[int, int]:
