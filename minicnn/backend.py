@@ -38,7 +38,7 @@ _device = "cuda" if _named == "cuda" else "cpu"  # where new tensors are made
 _told = False  # whether somebody was told that there is a CuPy without a GPU
 
 capture: Any = None
-"""While work on the GPU is written down instead of done: a `cuda_graphs.Recording`, which says what follows."""
+"""While work on the GPU is written down instead of done: a `cuda_graphs.Recording`, else None."""
 
 
 class CaptureError(RuntimeError):

@@ -1,8 +1,8 @@
 """CUDA graphs: work on the GPU that is written down once, and from then on launched as one.
 
-Each kernel that Python launches costs some microseconds of the processor's time. Where a network's kernels take
-no longer than that, the GPU waits. :func:`capture` runs a function while CUDA writes down what it would have
-the GPU do; :meth:`Graph.launch` then has all of it done, as often as wanted, at the cost of one launch.
+Each kernel that Python launches costs some microseconds of the processor's time. Where a network's kernels
+take no longer than that, the GPU waits. :func:`capture` runs a function while CUDA writes down what it would
+have the GPU do; :meth:`Graph.launch` then has all of it done, as often as wanted, at the cost of one launch.
 
 A graph does the same again, with numbers from the same addresses. Hence
 
@@ -32,8 +32,10 @@ MOST_GENERATORS = 16  # that the functions of one graph may draw from
 
 
 def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of hashable arguments that makes arrays for kernels to read, once for each: nobody may change
-    them. Graphs hold on to those they read."""
+    """A function of hashable arguments that makes arrays for kernels to read, once for each.
+
+    Nobody may change them. Graphs hold on to those they read.
+    """
     find = functools.lru_cache(maxsize=1024)(make)
 
     @functools.wraps(make)
@@ -132,7 +134,7 @@ class Graph:
         return all(draw.generator.seed == draw.seed for draw in self._recording.draws)
 
     def own(self, array: Any) -> Any:
-        """The same array, as one that keeps the graph's memory: CuPy's memory pools do not outlive themselves."""
+        """The same array, as one that keeps the graph's memory: CuPy's pools take theirs with them."""
         cupy = backend.module_of("cuda")
         place, held = array.data, (array, self._pool)
         memory = cupy.cuda.UnownedMemory(place.ptr, array.nbytes, held, place.device_id)
@@ -149,7 +151,7 @@ def capture(function: Callable[[], tuple[Any, ...]]) -> Graph:
     """
     cupy = backend.module_of("cuda")
     cupy.get_default_memory_pool().free_all_blocks()  # the run before left what this one takes once more
-    pool = cupy.cuda.MemoryPool(_allocate)
+    pool = cupy.cuda.MemoryPool(_allocator(cupy))
     recording = Recording(cupy.zeros(MOST_GENERATORS, np.int64))
     stream = cupy.cuda.Stream(non_blocking=True)
     backend.capture = recording
@@ -182,26 +184,35 @@ def _side_by_side(cupy: Any, numbers: list[Any]) -> Any:
     return row
 
 
-def _allocate(size: int) -> Any:
-    """Memory from the driver, for the pool of a graph.
+def _allocator(cupy: Any) -> Callable[[int], Any]:
+    """Where the pool of a graph has its memory from: the driver, within the limit of CuPy's common pool.
 
     A pool that gets none frees what it holds unused and asks again: here that would be memory that the graph
     has been told to use. So the error is one that CuPy does not know.
     """
-    cupy = backend.module_of("cuda")
-    others = cupy.get_default_memory_pool()
-    if 0 < others.get_limit() < others.total_bytes() + size:
-        raise CaptureError("the graph needs more memory than the memory pool's limit leaves")
-    try:
-        return cupy.cuda.MemoryPointer(cupy.cuda.Memory(size), 0)
-    except RuntimeError as error:
-        raise CaptureError(f"there is no memory for a graph: {backend.one_line(error)}") from None
+    others, taken = cupy.get_default_memory_pool(), 0
+
+    def allocate(size: int) -> Any:
+        nonlocal taken
+        if 0 < others.get_limit() < others.total_bytes() + taken + size:
+            raise CaptureError("the graph needs more memory than the memory pool's limit leaves")
+        try:
+            memory = cupy.cuda.Memory(size)
+        except RuntimeError as error:
+            raise CaptureError(f"there is no memory for a graph: {backend.one_line(error)}") from None
+        taken += size
+        return cupy.cuda.MemoryPointer(memory, 0)
+
+    return allocate
 
 
 @contextlib.contextmanager
 def _no_copies_from_host(cupy: Any) -> Iterator[None]:
-    """A block in which CuPy copies no array of the host, as it does through pinned memory: for lists of indices,
-    or to concatenate many arrays. A graph would copy from there again, when other numbers lie there."""
+    """A block in which CuPy copies no array of the host to the GPU, as it does for a list of indices.
+
+    It does so through pinned memory, which it uses for something else afterwards; but a graph would copy from
+    there again, whatever lies there then.
+    """
 
     def none_there(size: int) -> None:
         raise CaptureError(f"CuPy copies {size} bytes from the host in this work")

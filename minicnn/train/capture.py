@@ -2,8 +2,8 @@
 
 The first step with batches of some shape runs as always. In the second, what it does on the GPU is captured;
 from then on a step copies its images and labels to where the graph looks for them, launches it, and finds the
-gradients where it leaves them. The numbers are the same, bit for bit. The optimiser's step is no part of that:
-it is one launch anyway, and its learning rate may be another in each step.
+gradients where it leaves them. The numbers are the same, bit for bit. The optimiser's step is no part of it:
+that is one launch anyway, and its learning rate may be another in each step.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ PLAIN = (int, float, str)  # attributes that are compared by value, all others b
 class CapturedSteps:
     """Another :func:`~minicnn.train.loop.find_gradients`, which launches a CUDA graph where it can.
 
-    A graph is launched only where everything is as it was when it was captured: the batch's shapes and dtypes;
-    the model's modules with all their attributes, its parameters and buffers, and which of them are trained;
-    the loss; and what ``mc.use`` has set. Else the step runs as always, as it does on the CPU, for a model with
-    forward hooks, and inside ``mc.trace()``.
+    A graph is launched only where everything is as it was when it was captured: the batch's shapes and
+    dtypes; the model's modules with all their attributes, its parameters and buffers, and which of them are
+    trained; the loss; and what ``mc.use`` has set. Else the step runs as always, as it does on the CPU, for a
+    model with forward hooks, and inside ``mc.trace()``.
 
     What cannot be captured is tried once: ``why_not`` then says why, and all steps run as always. It is what
     looks at numbers in the middle of a step, copies them to or from the host, or draws them there.

@@ -1,13 +1,13 @@
 """Streams, memory pools and CUDA graphs of the emulated device.
 
 While a stream that captures is the current one, nothing is done: kernels are written down with their bare
-pointers, operations on arrays with the places that they read and write. An operation is run once all the same,
-as only that tells its result's shape; then memory is put back as it was, and the result is poisoned, so that
-whoever looks at it before the graph was launched sees that nothing is there.
+pointers, operations on arrays with the places that they read and write. An operation is run once all the
+same, as only that tells its result's shape; then memory is put back as it was, and the result is poisoned, so
+that whoever looks at it before the graph was launched sees that nothing is there.
 
 What a real capture refuses is an error: copies to the host or from it, libraries that cannot be captured, and
-what waits for numbers. So are faults that a GPU would not notice: memory from the common pool, which others are
-given too once it is free, and a launch of a graph whose memory has gone.
+what waits for numbers. So are faults that a GPU would not notice: memory from the common pool, which others
+are given too once it is free, and a launch of a graph whose memory has gone.
 """
 
 import ctypes
@@ -265,8 +265,9 @@ class Graph:
         assert all(reference() is not None for reference in self._memory), (
             "a graph reads memory that has been freed since"
         )
-        for step in self._steps:
-            step()
+        with np.errstate(all="ignore"):  # a GPU warns of nothing
+            for step in self._steps:
+                step()
 
 
 def operation(function, name=None):
@@ -294,7 +295,7 @@ def _check_index(index):
     for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, list | np.ndarray):
             copy_from_host(np.asarray(part).nbytes)
-        elif getattr(part, "dtype", None) == bool:
+        elif hasattr(part, "_host") and part.dtype.kind == "b":
             check_not_capturing("a mask, whose true entries the host waits to count")
 
 
