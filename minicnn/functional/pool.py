@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import backend, kernels
+from minicnn import backend, cuda_graphs, kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
 from minicnn.functional.check import fits, images, pair
 from minicnn.kernels import Window
@@ -235,6 +235,20 @@ def _entries(size: int, windows: int, window: Window, axis: int, count_include_p
     if count_include_pad:
         return end - start
     return np.minimum(end, size) - np.maximum(start, 0)
+
+
+@cuda_graphs.remembered
+def _divisor(
+    size: tuple[int, ...],
+    windows: tuple[int, int],
+    window: Window,
+    count_include_pad: bool,
+    dtype: np.dtype,
+    device: str,
+) -> Array:
+    """How many entries the mean of each window has."""
+    rows, columns = (_entries(size[axis], windows[axis], window, axis, count_include_pad) for axis in (0, 1))
+    return backend.move(np.outer(rows, columns).astype(dtype), device)
 
 
 def _adaptive(name: str, x: Variable, output_size: Any) -> tuple[int, int]:
