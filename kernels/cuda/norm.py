@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.arrays import FREE, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
 from minicnn.kernels.registry import kernel
 
@@ -22,7 +20,6 @@ PACKS_OF_PART = 4 * THREADS  # at least: each block of the second kernel takes i
 MOST_PARTS = 32  # the lanes of a warp, which joins them
 
 VECTOR = {"float32": 4, "float64": 2}  # numbers in 16 bytes, the longest load there is
-FREE = (-np.inf, np.inf)  # bounds that bound nothing
 
 for dtype, longest in VECTOR.items():
     declare(FILE, [dtype], *({"V": V, "THREADS": THREADS} for V in (1, longest)))
@@ -47,9 +44,8 @@ def rows(*arrays: Any) -> Rows:
     if P % V or any(array.data.ptr % 16 for array in given):
         V = 1
     packs = N * P // V
-    parts = min(blocks(ENOUGH_BLOCKS, max(C, 1)), blocks(packs, PACKS_OF_PART), MOST_PARTS)
-    of_part = max(1, blocks(packs, max(parts, 1)))
-    return Rows(V, N, C, P // V, of_part, max(1, blocks(packs, of_part)))
+    parts = max(1, min(blocks(ENOUGH_BLOCKS, max(C, 1)), packs // PACKS_OF_PART, MOST_PARTS))
+    return Rows(V, N, C, P // V, blocks(packs, parts), parts)
 
 
 def run(name: str, r: Rows, dtype: Any, args: tuple) -> None:
