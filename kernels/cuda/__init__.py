@@ -23,6 +23,7 @@ from minicnn.kernels.cuda import (
     optim,
     parts,
     pool,
+    tensor,
 )
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "optim",
     "parts",
     "pool",
+    "tensor",
 ]
