@@ -6,12 +6,13 @@ On a fresh machine with an NVIDIA driver and Python, in a checkout of this repos
     pip install -e '.[cuda12,test]' torch torchvision nvidia-cuda-sanitizer-api-cu12
     python benchmarks/cuda.py
 
-or with cuda13 and nvidia-cuda-sanitizer-api, where the driver is for CUDA 13 (`nvidia-smi` says which). PyTorch
-and the sanitizer may be left out, and then so is what needs them, visibly.
+or with cuda13 and nvidia-cuda-sanitizer-api, where the driver is for CUDA 13 (`nvidia-smi` says which).
+PyTorch and the sanitizer may be left out, and then so is what needs them, visibly.
 
 Each step is a process of its own with a time limit, and the next one comes whatever happened to it:
 
     environment   the GPU, its driver and clocks, and the versions of what computes there
+    compile       every kernel, on all cores, into CuPy's cache
     tests         the test suite with all tensors on the GPU
     gradients     every gradient against finite differences, by the CUDA kernels
     parity        values and gradients of operations and layers against PyTorch's, on the GPU where it can
@@ -47,10 +48,15 @@ from benchmarks.problem import Problem, ended, write_whole
 from benchmarks.workers import Worker
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+OF_THE_CPU = (
+    *("test_benchmarks", "test_cuda_on_cpu", "test_data", "test_download", "test_emulator", "test_house"),
+    *("test_idx", "test_loader", "test_mnist", "test_numba", "test_nvrtc", "test_threads"),
+    "test_parity",  # which is a step of its own
+)
 KERNEL_TESTS = ("tests/test_cuda_conv.py", "tests/test_cuda_pool.py", "tests/test_cuda_norm.py")
 QUICK = ("tests/test_cuda_norm.py", "-k", "test_a_constant_has_no_variance")
 WITHOUT_POOL = "import cupy, pytest, sys; cupy.cuda.set_allocator(None); sys.exit(pytest.main(sys.argv[1:]))"
-"""A pool gives arrays of one piece of memory: beside an array there is another one, and no error to be seen."""
+"""A pool gives arrays that lie side by side in one piece of memory: nothing beside them is out of bounds."""
 
 
 class Step(NamedTuple):
@@ -165,8 +171,8 @@ def follow(process: subprocess.Popen[bytes], log: Path, until: float) -> int | N
 
 
 def tests(quick: bool, out: Path) -> list[str]:
-    """The suite. What it needs of the CPU alone has been tested elsewhere."""
-    wanted = QUICK if quick else ["tests"]
+    """The suite, but for what has nothing to do with the GPU."""
+    wanted = QUICK if quick else ["tests", *(f"--ignore=tests/{name}.py" for name in OF_THE_CPU)]
     return [*PYTEST, *wanted, f"--junit-xml={out / 'logs' / 'tests.xml'}"]
 
 
@@ -211,24 +217,25 @@ def find_sanitizer() -> str | None:
     return None
 
 
-def script(name: str) -> Callable[[bool, Path], list[str]]:
-    """One of the benchmarks beside this one."""
+def script(name: str, *folder: str) -> Callable[[bool, Path], list[str]]:
+    """One of the scripts beside this one, and its option for the folder with the results, if it has any."""
 
     def command(quick: bool, out: Path) -> list[str]:
-        path = Path(__file__).with_name(name)
-        return [sys.executable, str(path), "--out", str(out), *(["--quick"] if quick else [])]
+        where = [*folder, str(out)] if folder else []
+        return [sys.executable, str(Path(__file__).with_name(name)), *where, *(["--quick"] if quick else [])]
 
     return command
 
 
 STEPS = {
-    "tests": Step(170, tests),
-    "gradients": Step(40, gradients),
-    "parity": Step(50, parity),
+    "compile": Step(50, script("cuda_compile.py")),
+    "tests": Step(130, tests),
+    "gradients": Step(25, gradients),
+    "parity": Step(35, parity),
     "memcheck": Step(40, sanitized("memcheck")),
-    "racecheck": Step(60, sanitized("racecheck")),
-    "steps": Step(110, script("cuda_steps.py")),
-    "layers": Step(120, script("cuda_layers.py")),
+    "racecheck": Step(50, sanitized("racecheck")),
+    "steps": Step(140, script("cuda_steps.py", "--out")),
+    "layers": Step(130, script("cuda_layers.py", "--out")),
 }
 
 

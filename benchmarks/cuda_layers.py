@@ -1,10 +1,12 @@
 """Single convolution layers on a GPU, three passes each: every CUDA algorithm beside PyTorch with cuDNN.
 
-Both compute in the same precision: float32 throughout (PyTorch with allow_tf32 off), then TF32. A time is what
-the GPU takes between two events for a call that finds nothing in its caches. The whole result is compared
-with float64 beforehand. Beside it stand two ceilings that are measured too: cuBLAS's product of large
-matrices in this precision, and the copying of memory, which is what limits depthwise convolution. TFLOP/s
-count the products of the definition; GB/s what has to be read and written once.
+Both compute in the same precision: float32 throughout (PyTorch with allow_tf32 off), TF32, bfloat16 (where
+PyTorch's arrays are bfloat16, while minicnn rounds factors of float32). A time is what the GPU takes between
+two events for a call that finds nothing in its caches. The whole result is compared with float64 beforehand.
+
+Beside it stand two ceilings that are measured too: cuBLAS's product of large matrices in this precision, and
+the copying of memory, which is what limits depthwise convolution. TFLOP/s count the products of the
+definition, two operations each; GB/s what has to be read and written once.
 """
 
 from __future__ import annotations
@@ -20,27 +22,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this fil
 
 from benchmarks import gpu, machine, results
 from benchmarks.contenders import KINDS, TORCH_CUDA, is_installed
-from benchmarks.contenders.on_gpu import PRECISIONS
 from benchmarks.layers import LAYERS, PARTS, Layer
 from benchmarks.measure import alternate, better, ratio, repetitions_for, spread
 from benchmarks.options import Teller, chosen, parse_shared, progress, shared, whole
 from benchmarks.problem import Problem, ended
 from benchmarks.results import Row
 from benchmarks.workers import Worker
+from minicnn.kernels.registry import PRECISIONS
 
 OURS = "minicnn_cuda"
 BATCH = 64
 SMALL_BATCH = 512
 """Of images up to 32 × 32, of which it takes more to fill a GPU."""
 
-WRONG = {"fp32": 1e-4, "tf32": 1e-2}
+WRONG = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 5e-2}
 """Beyond this error a result is not a matter of rounding."""
 
-LOOPS = 8e9
+LOOPS = 4e9
 """The products that a thread for each number of the result can bear: longer sums take it seconds."""
 
 CACHE = 1 << 28
 """Bytes written between two calls, beyond any GPU's cache."""
+
+MOST = 10
+"""Calls of a turn: before each, the caches are emptied, which takes longer than most of the calls."""
 
 KEY = ("layer", "pass", "precision", "contender", "algorithm")
 Entry = tuple[str, str]  # a worker's kind, and the algorithm it is asked for
@@ -48,7 +53,7 @@ Entry = tuple[str, str]  # a worker's kind, and the algorithm it is asked for
 
 def main(arguments: list[str]) -> None:
     """Measure what the arguments ask for; Problem at the end if something went wrong on the way."""
-    made = shared(__doc__, "layers", seconds=0.02)
+    made = shared(__doc__, "layers", seconds=0.005)
     made.add_argument("--passes", nargs="+", choices=PARTS, default=PARTS, help="which passes (all)")
     made.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="which (all)")
     made.add_argument(
@@ -171,7 +176,8 @@ def measure(
         times = race(part, entries, workers, given)
         theirs = {entry: values for entry, values in times.items() if entry[0] in TORCH_CUDA}
         for entry, values in times.items():
-            row = figures(layer, part, values, ceilings)
+            itemsize = 2 if precision == "bf16" and entry in theirs else 4
+            row = figures(layer, values, ceilings, itemsize)
             row |= dict.fromkeys(("ratio", "ratio_low", "ratio_high"))
             if theirs and entry[0] == OURS:
                 row["ratio"], row["ratio_low"], row["ratio_high"] = ratio(values, theirs[better(theirs)])
@@ -209,15 +215,15 @@ def race(
     for kind, algorithm in entries:
         work = f"{part} {algorithm}"
         later = workers[kind].call("warm_up", work=work)["later"]
-        times = min(20, repetitions_for(later, given.seconds))
+        times = min(MOST, repetitions_for(later, given.seconds))
         turns[kind, algorithm] = partial(workers[kind].call, "cold", work=work, repetitions=times)
     return alternate(turns, given.rounds, pause=0)
 
 
-def figures(layer: Layer, part: str, values: list[float], ceilings: dict[str, float]) -> Row:
+def figures(layer: Layer, values: list[float], ceilings: dict[str, float], itemsize: int) -> Row:
     """What the times of the rounds say."""
     seconds = spread(values)
-    tflops, gbs = 2e-12 * layer.macs / seconds.middle, 1e-9 * moved(layer) / seconds.middle
+    tflops, gbs = 2e-12 * layer.macs / seconds.middle, 1e-9 * itemsize * moved(layer) / seconds.middle
     return {
         "ms": 1e3 * seconds.middle,
         "ms_low": 1e3 * seconds.low,
@@ -232,10 +238,10 @@ def figures(layer: Layer, part: str, values: list[float], ceilings: dict[str, fl
 
 
 def moved(layer: Layer) -> int:
-    """The bytes of x, w and y: each pass reads two of them, or of their gradients, and writes the third."""
+    """The numbers in x, w and y: each pass reads two of them, or of their gradients, and writes the third."""
     x = layer.N * layer.C * layer.H**2
     w = layer.OC * layer.C // layer.groups * layer.K**2
-    return 4 * (x + w + layer.N * layer.OC * layer.OH**2)
+    return x + w + layer.N * layer.OC * layer.OH**2
 
 
 def line(row: Row) -> str:

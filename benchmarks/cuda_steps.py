@@ -1,9 +1,10 @@
 """One training step of each network on a GPU: forward, cross-entropy, backward, SGD with momentum.
 
-minicnn and eager PyTorch (in NCHW and in channels_last) start from the same weights, and must agree in the loss
-and in the gradient to every parameter, in float32, before anything is timed. The batch lies on the GPU already.
-A time is what the host sees: many steps in a row, until the GPU has done the last one. Memory is what each
-library's pool took from the GPU.
+minicnn and eager PyTorch (in NCHW and in channels_last) start from the same weights, and must agree in the
+loss and in the gradient to every parameter, in float32, before anything is timed. minicnn's steps are
+launched kernel by kernel, and "captured", as CUDA graphs. The batch lies on the GPU already. A time is what
+the host sees: many steps in a row, until the GPU has done the last one. Memory is what the library's pool
+took from the GPU for steps that are launched kernel by kernel.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this fil
 
 from benchmarks import gpu, results
 from benchmarks.contenders import KINDS, is_installed
-from benchmarks.contenders.on_gpu import PRECISIONS
 from benchmarks.cuda_layers import OURS, cache, contenders
 from benchmarks.measure import alternate, better, ratio, repetitions_for, spread
 from benchmarks.networks import find, refuse_unequal
@@ -28,6 +28,7 @@ from benchmarks.problem import Problem, ended
 from benchmarks.results import Row
 from benchmarks.steps import MB
 from benchmarks.workers import Worker
+from minicnn.kernels.registry import PRECISIONS
 
 BATCHES = {
     "lenet5": 64,
@@ -46,7 +47,7 @@ Entry = tuple[str, str]  # a worker's kind, and its way of doing a step
 
 def main(arguments: list[str]) -> None:
     """Measure what the arguments ask for; Problem at the end if something went wrong on the way."""
-    made = shared(__doc__, "networks", seconds=0.3)
+    made = shared(__doc__, "networks", seconds=0.1)
     made.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="which (all)")
     made.add_argument("--batch", type=whole, help="images of a step (as usual for each network)")
     given = parse_shared(made, arguments)
@@ -78,9 +79,12 @@ def measure(name: str, workers: dict[str, Worker], given: argparse.Namespace, te
         teller.note(f"{name}: torchvision is not installed; minicnn is measured alone")
         workers = {OURS: workers[OURS]}
     batch = given.batch or (2 if given.quick else BATCHES[name])
+    losses = build(name, batch, workers, teller)
     rows = []
     for precision in given.precisions:
-        build(name, batch, precision, workers, teller)
+        for kind, worker in workers.items():
+            worker.call("set_precision", precision=precision)
+            refuse_far(name, precision, worker, losses[kind])
         times, repetitions = race(name, precision, workers, given, teller)
         peers = {entry: values for entry, values in times.items() if entry[0] != OURS}
         for entry, values in times.items():
@@ -92,30 +96,34 @@ def measure(name: str, workers: dict[str, Worker], given: argparse.Namespace, te
             if peers and entry[0] == OURS:
                 row["against"] = better(peers)[0]
                 row["ratio"], row["ratio_low"], row["ratio_high"] = ratio(values, peers[better(peers)])
-            row |= {"peak_mb": workers[entry[0]].call("memory")["peak"] / MB}
+            row["peak_mb"] = workers[entry[0]].call("memory")["peak"] / MB if entry[1] == "step" else None
             row |= {"rounds": len(values), "repetitions": repetitions[entry]}
             rows.append(row | results.stamp())
             teller.note(line(rows[-1]))
     return rows
 
 
-def build(name: str, batch: int, precision: str, workers: dict[str, Worker], teller: Teller) -> None:
-    """The network in every worker; all have to agree in float32, and to come near that in what is timed."""
+def build(name: str, batch: int, workers: dict[str, Worker], teller: Teller) -> dict[str, float]:
+    """The network in every worker, which all have to agree in float32: kind -> its loss."""
     checks: dict[str, dict[str, Any]] = {}
     for kind, worker in workers.items():
-        teller.now(f"{name}, {precision}: {worker.label} gets ready")
+        teller.now(f"{name}: {worker.label} gets ready")
         worker.call("set_precision", precision="fp32")
         worker.call("build", task="train", network=name, batch=batch, options={})
         checks[kind] = worker.call("check")
         if kind != OURS:
             refuse_unequal(name, checks[OURS], checks[kind], worker.label)
-        worker.call("set_precision", precision=precision)
-        rounded = worker.call("loss_now")
-        if not abs(rounded - checks[kind]["loss"]) <= 0.05 * abs(checks[kind]["loss"]):
-            raise Problem(
-                f"{name}: {worker.label} has the loss {checks[kind]['loss']:.6g} in float32, but {rounded:.6g} "
-                f"in {precision}, so nothing is timed"
-            )
+    return {kind: check["loss"] for kind, check in checks.items()}
+
+
+def refuse_far(name: str, precision: str, worker: Worker, exact: float) -> None:
+    """Raise Problem if rounded factors lead to quite another loss."""
+    rounded = worker.call("loss_now")
+    if not abs(rounded - exact) <= 0.05 * abs(exact):
+        raise Problem(
+            f"{name}: {worker.label} has the loss {exact:.6g} in float32, but {rounded:.6g} in {precision}, "
+            "so nothing is timed"
+        )
 
 
 def race(
@@ -124,7 +132,10 @@ def race(
     """The seconds of a step in every round, and how many steps a turn had."""
     turns, repetitions = {}, {}
     for kind, worker in workers.items():
-        for way in worker.call("ways"):
+        for way, why_not in worker.call("ways").items():
+            if why_not:
+                teller.note(f"{name}, {precision}: no {way} step: {why_not}")
+                continue
             later = worker.call("warm_up", work=way)["later"]
             repetitions[kind, way] = repetitions_for(later, given.seconds)
             turns[kind, way] = partial(worker.call, "run", work=way, repetitions=repetitions[kind, way])

@@ -16,18 +16,16 @@ import numpy as np
 
 from benchmarks.contenders.contender import Base
 from benchmarks.layers import Layer, arrays
-
-PRECISIONS = ("fp32", "tf32")
-"""What products are computed in: float32 throughout, or factors rounded to TF32's 10 bits of fraction."""
+from minicnn.kernels.registry import PRECISIONS
 
 LEAD = 0.5e-3
 """Seconds for which the GPU is kept busy before a call is timed."""
 
 
 class OnGPU(Base):
-    """The commands, in terms of seven more methods that each library defines."""
+    """The commands, in terms of eight more methods that each library defines."""
 
-    COMMANDS = (
+    COMMANDS: tuple[str, ...] = (
         *Base.COMMANDS,
         "describe",
         "prepare",
@@ -39,7 +37,7 @@ class OnGPU(Base):
         "loss_now",
     )
 
-    precision = "fp32"
+    precision = PRECISIONS[0]
 
     # What each library defines.
 
@@ -48,11 +46,15 @@ class OnGPU(Base):
         raise NotImplementedError
 
     def set_precision(self, precision: str) -> None:
-        """Compute products in one of PRECISIONS from now on."""
+        """Let factors be rounded to this, of minicnn's precisions, from now on."""
         raise NotImplementedError
 
     def moved(self, array: np.ndarray, times: int = 1) -> Any:
         """An array on the GPU, repeated so many times along its first axis."""
+        raise NotImplementedError
+
+    def factor(self, array: Any) -> Any:
+        """An array as cuBLAS multiplies it in this precision."""
         raise NotImplementedError
 
     def fill(self, array: Any) -> None:
@@ -108,9 +110,9 @@ class OnGPU(Base):
 
     # Networks.
 
-    def ways(self) -> list[str]:
-        """The names of the works that each do a training step."""
-        return ["step"]
+    def ways(self) -> dict[str, str]:
+        """The names of the works that each do a training step; of those that cannot be done, why not."""
+        return {"step": ""}
 
     def loss_now(self) -> float:
         """The loss of the network as it was built, in the precision that is set."""
@@ -123,7 +125,7 @@ class OnGPU(Base):
         """TFLOP/s of cuBLAS for the product of two large matrices in this precision."""
         few = min(size, 1024)
         a, b = np.random.default_rng(0).standard_normal((2, few, size), dtype=np.float32)
-        a, b = self.moved(a, size // few), self.moved(b, size // few)
+        a, b = self.factor(self.moved(a, size // few)), self.factor(self.moved(b, size // few))
         self.works["gemm"] = lambda: a @ b
         self.clock(self.works["gemm"])
         return 2 * size**3 / self.cold("gemm", repetitions) / 1e12

@@ -12,9 +12,14 @@ from benchmarks.contenders.on_gpu import OnGPU
 from benchmarks.layers import Layer
 from benchmarks.networks import Network
 
+DEVICE = "cuda"
+
 
 class Contender(OnGPU, with_torch.Contender):
-    """Plain eager PyTorch, where cuDNN may try its algorithms beforehand."""
+    """Plain eager PyTorch, where cuDNN may try its algorithms beforehand.
+
+    In bfloat16 its arrays are that too, for networks as autocast decides, where minicnn's stay float32.
+    """
 
     def describe(self) -> dict[str, Any]:
         if not torch.cuda.is_available():
@@ -26,12 +31,16 @@ class Contender(OnGPU, with_torch.Contender):
         }
 
     def set_precision(self, precision: str) -> None:
+        self.precision = precision
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
     def moved(self, array: np.ndarray, times: int = 1) -> Any:
-        return torch.from_numpy(array).to("cuda").repeat(times, *[1] * (array.ndim - 1))
+        return torch.from_numpy(array).to(DEVICE).repeat(times, *[1] * (array.ndim - 1))
+
+    def factor(self, array: Any) -> Any:
+        return array.bfloat16() if self.precision == "bf16" else array
 
     def fill(self, array: Any) -> None:
         array.zero_()
@@ -55,8 +64,12 @@ class Contender(OnGPU, with_torch.Contender):
         self.net = self.x = self.labels = None  # what was built before makes room
         torch.cuda.empty_cache()
         super().network(entry, options, images, labels)
-        self.net.to("cuda")
-        self.x, self.labels = self.x.to("cuda"), self.labels.to("cuda")
+        self.net.to(DEVICE)
+        self.x, self.labels = self.x.to(DEVICE), self.labels.to(DEVICE)
+
+    def loss(self) -> torch.Tensor:
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=self.precision == "bf16"):
+            return super().loss()
 
     def check(self) -> dict[str, Any]:
         found = super().check()
@@ -74,7 +87,9 @@ class Contender(OnGPU, with_torch.Contender):
         self.geometry, self.x, self.w, self.gy = layer, None, None, None
         torch.cuda.empty_cache()
         self.x, self.w, self.gy = (
-            self.moved(given[name], 1 if name == "w" else self.times).contiguous(memory_format=self.layout)
+            self.factor(self.moved(given[name], 1 if name == "w" else self.times)).contiguous(
+                memory_format=self.layout
+            )
             for name in ("x", "w", "gy")
         )
 
