@@ -53,7 +53,7 @@ OF_THE_CPU = (
     *("test_idx", "test_loader", "test_mnist", "test_numba", "test_nvrtc", "test_threads"),
     "test_parity",  # which is a step of its own
 )
-KERNEL_TESTS = ("tests/test_cuda_conv.py", "tests/test_cuda_pool.py", "tests/test_cuda_norm.py")
+KERNEL_TESTS = [f"tests/test_cuda_{name}.py" for name in ("conv", "linear", "pool", "norm", "lrn", "optim")]
 QUICK = ("tests/test_cuda_norm.py", "-k", "test_a_constant_has_no_variance")
 WITHOUT_POOL = "import cupy, pytest, sys; cupy.cuda.set_allocator(None); sys.exit(pytest.main(sys.argv[1:]))"
 """A pool gives arrays that lie side by side in one piece of memory: nothing beside them is out of bounds."""

@@ -150,10 +150,8 @@ def race(
 def line(row: Row) -> str:
     """A row as it is printed."""
     who = f"{KINDS[row['contender']].label} {row['way']}"
-    text = (
-        f"{row['network']} ({row['batch']}), {row['precision']}, {who}: {row['images_per_s']:.4g} images/s, "
-    )
-    text += f"{row['peak_mb']:.4g} MB"
+    text = f"{row['network']} ({row['batch']}), {row['precision']}, {who}: {row['images_per_s']:.4g} images/s"
+    text += f", {row['peak_mb']:.4g} MB" if row["peak_mb"] is not None else ""
     if row["ratio"] is not None:
         text += "; time {ratio:.2f} of the better one's ({ratio_low:.2f} to {ratio_high:.2f})".format(**row)
     return text
