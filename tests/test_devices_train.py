@@ -18,6 +18,14 @@ from minicnn.train import Trainer
 from minicnn.train.checkpoint import load_weights, save_weights
 from minicnn.train.loop import DivergedError, evaluate, train
 
+
+@pytest.fixture(autouse=True)
+def _begins_on_the_cpu():
+    """As for most users: what is to be on the GPU is brought there."""
+    with mc.use(backend.cpu_backend()):
+        yield
+
+
 # Training
 
 

@@ -4,7 +4,19 @@ import math
 
 import numpy as np
 import pytest
-from cases import ONLY_FOR, Case, Choice, algorithms, applies, assert_close, distinct, normal, run, running
+from cases import (
+    ONLY_FOR,
+    Case,
+    Choice,
+    algorithms,
+    applies,
+    assert_close,
+    distinct,
+    normal,
+    run,
+    running,
+    there,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -152,7 +164,7 @@ def test_binary_operations_of_any_shapes(name, shapes):
 def test_where_of_any_shapes(shapes):
     c, a, b = (normal(f"{i}", shape) for i, shape in enumerate(shapes.input_shapes))
     gy = normal("upstream", shapes.result_shape)
-    y, ga, gb = run(lambda a, b: mc.where(c > 0, a, b), [a, b], gy)
+    y, ga, gb = run(lambda a, b: mc.where(there(c > 0), a, b), [a, b], gy)
     np.testing.assert_array_equal(y, np.where(c > 0, a, b))
     expected = np.zeros(a.shape), np.zeros(b.shape)
     for position in np.ndindex(gy.shape):

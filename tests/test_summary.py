@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from cases import on_host, there
 
 import minicnn as mc
 from minicnn import nn
@@ -21,7 +22,7 @@ class Residual(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(4, 4, 3, padding=1)
         self.relu = nn.ReLU()
-        self.scale = nn.Parameter(np.ones((4, 1, 1), np.float32))
+        self.scale = nn.Parameter(there(np.ones((4, 1, 1), np.float32)))
         self.head = nn.Linear(4, 2)  # for training alone, and not used here
 
     def forward(self, x: mc.Tensor) -> mc.Tensor:
@@ -141,8 +142,8 @@ def test_float64_takes_twice_the_memory() -> None:
 def snapshot(model: nn.Module) -> tuple[list[bool], list[np.ndarray], list[np.ndarray]]:
     return (
         [m.training for m in model.modules()],
-        [value.copy() for value in model.state_dict().values()],
-        [p.grad.copy() for p in model.parameters()],
+        [on_host(value).copy() for value in model.state_dict().values()],
+        [on_host(p.grad).copy() for p in model.parameters()],
     )
 
 

@@ -13,7 +13,9 @@ from minicnn.kernels import Window
 from minicnn.kernels.numba.conv import choose
 from minicnn.kernels.numba.cook_toom import cook_toom
 
-pytestmark = pytest.mark.skipif(backend.cpu_backend() != "numba", reason="compiled kernels are not in use")
+pytestmark = pytest.mark.skipif(
+    backend.current_backend() != "numba", reason="compiled kernels are not in use"
+)
 
 
 @pytest.mark.parametrize(("m", "r"), [(2, 3), (4, 3), (3, 2), (3, 4)])
