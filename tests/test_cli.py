@@ -75,6 +75,8 @@ def test_train_writes_everything_and_says_so(run, small):
     code, out, err = run("train", small, "--epochs", 3, "--seed", 1)
     assert (code, err) == (0, "")
     lines = out.splitlines()
+    if backend.current_backend() == "cuda":
+        assert lines.pop(2) == f"on the GPU: {backend.gpu_name()}"
     assert lines[0] == "small (170 parameters) on digits: 1,257 train, 270 validation, 270 test images"
     assert (
         lines[1]
