@@ -257,7 +257,7 @@ def test_the_model_is_resumed_in_the_middle(tmp_path):
 
 
 def test_a_label_out_of_range_is_refused_in_a_graph_too():
-    wrong = np.array([0, 1, 5, 2, 3, 7, 0, 1])
+    wrong = np.array([0, 1, 5, 2, 3, 10**9, -(2**40), 1])  # the kernels read nothing there
     messages = []
     for capture in (False, True):
         one = trainer(capture)
@@ -505,3 +505,14 @@ def test_dropout_without_a_generator_is_refused():
     x = mc.ones(8, device="cuda").data
     with pytest.raises(CaptureError, match="seed 5 are drawn without a generator"):
         cuda_graphs.capture(lambda: (kernels.run("dropout.forward", x, 0.5, (8,), 5, 0)[0].sum(),))
+
+
+def test_tables_that_a_graph_reads_stay():
+    table = cuda_graphs.remembered(lambda number: mc.tensor([number, 1.0], device="cuda").data)
+    table(5.0)
+    graph = cuda_graphs.capture(lambda: ((table(5.0) * 2).sum(),))
+    for number in range(1100):  # more than are remembered
+        table(-float(number))
+    assert graph.launch() == [12]
+    with pytest.raises(CaptureError, match="copied to the GPU"):
+        cuda_graphs.capture(lambda: (table(5.0).sum(),))  # forgotten: nothing can be made while capturing
