@@ -185,17 +185,23 @@ def _side_by_side(cupy: Any, numbers: list[Any]) -> Any:
 
 
 def _allocator(cupy: Any) -> Callable[[int], Any]:
-    """Where the pool of a graph has its memory from: the driver, within the limit of CuPy's common pool.
+    """Where the pool of a graph has its memory from: the driver, if as much again is left for others.
+
+    They need it where the same work is done without the graph, and for validation. The limit of CuPy's common
+    pool holds for both together.
 
     A pool that gets none frees what it holds unused and asks again: here that would be memory that the graph
-    has been told to use. So the error is one that CuPy does not know.
+    has been told to use. So the errors are such as CuPy does not know.
     """
     others, taken = cupy.get_default_memory_pool(), 0
 
     def allocate(size: int) -> Any:
         nonlocal taken
-        if 0 < others.get_limit() < others.total_bytes() + taken + size:
-            raise CaptureError("the graph needs more memory than the memory pool's limit leaves")
+        left, _ = cupy.cuda.runtime.memGetInfo()
+        if (limit := others.get_limit()) > 0:
+            left = min(left, limit - others.total_bytes() - taken)
+        if left - size < taken + size:
+            raise CaptureError(f"{taken + size} bytes for a graph do not leave as many for others")
         try:
             memory = cupy.cuda.Memory(size)
         except RuntimeError as error:
