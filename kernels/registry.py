@@ -77,8 +77,11 @@ def chooser(operation: str, backend: str) -> Callable[[Chooser], Chooser]:
 
 
 def run(operation: str, *args: Any) -> Any:
-    """Run the kernel selected for an operation; the first argument is an array and names the backend."""
-    backend = devices.backend_of(args[0])
+    """Run the kernel selected for an operation.
+
+    The first argument names the backend: an array, or a list of arrays on one device.
+    """
+    backend = devices.backend_of(args[0][0] if isinstance(args[0], list) else args[0])
     for family in FAMILIES[backend]:
         if family not in _loaded:
             _load(family)

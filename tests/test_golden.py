@@ -1,9 +1,11 @@
 """Ten steps of training whose losses are known: they notice what changes the numbers of a whole training."""
 
 import numpy as np
+import pytest
+from cases import Choice, device_of, on_its_device
 
 import minicnn as mc
-from minicnn import data, nn, optim
+from minicnn import backend, data, nn, optim
 from minicnn.train import train
 
 # Written down from a run in which every gradient check and every comparison with PyTorch passed.
@@ -33,22 +35,32 @@ BATCH_NORM_AND_DROPOUT = [
 ]
 
 
-def losses(model):
-    digits = data.load("digits", seed=0).train
-    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
-    batches = data.DataLoader(digits, 32, shuffle=True, seed=0).epoch(0)
-    steps = train(model, batches, nn.CrossEntropyLoss(label_smoothing=0.1), optimizer)
-    return [next(steps).loss for _ in range(10)]
+FAMILIES = [pytest.param(Choice(backend.current_backend(), ""), id="as set")]
+FAMILIES += [on_its_device(Choice("cuda", "own kernels"))]
 
 
-def test_lenet5():
-    mc.manual_seed(0)
-    assert np.allclose(losses(mc.models.create("lenet5")), LENET5_ON_DIGITS, rtol=1e-4)
+def losses(create, family):
+    """Of ten steps, computed by a family of kernels, and by no other if it is that of the GPU."""
+    with device_of(family), mc.use(family.backend), mc.trace() as ran:
+        mc.manual_seed(0)
+        model = create()
+        digits = data.load("digits", seed=0).train
+        optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
+        batches = data.DataLoader(digits, 32, shuffle=True, seed=0).epoch(0)
+        steps = train(model, batches, nn.CrossEntropyLoss(label_smoothing=0.1), optimizer)
+        found = [next(steps).loss for _ in range(10)]
+    assert [one.operation for one in ran].count("sgd.update") == 10  # one for all parameters
+    if family.backend == "cuda":
+        assert {one.backend for one in ran} == {"cuda"}
+    return found
 
 
-def test_batch_norm_lrn_and_dropout():
-    mc.manual_seed(0)
-    model = nn.Sequential(
+def lenet5():
+    return mc.models.create("lenet5")
+
+
+def of_many_layers():
+    return nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1, bias=False),
         nn.BatchNorm2d(8),
         nn.ReLU(),
@@ -61,4 +73,13 @@ def test_batch_norm_lrn_and_dropout():
         nn.Flatten(),
         nn.Linear(192, 10),
     )
-    assert np.allclose(losses(model), BATCH_NORM_AND_DROPOUT, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("create", "golden"), [(lenet5, LENET5_ON_DIGITS), (of_many_layers, BATCH_NORM_AND_DROPOUT)]
+)
+def test_ten_steps(create, golden, family):
+    found = losses(create, family)
+    np.testing.assert_allclose(found, golden, rtol=1e-4)
+    np.testing.assert_allclose(found, losses(create, Choice("numpy", "")), rtol=1e-5)

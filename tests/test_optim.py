@@ -621,5 +621,5 @@ def test_a_gradient_that_does_not_fit_stops_the_step_before_it_begins(grad):
 def test_the_base_class_says_what_a_subclass_must_have():
     w = nn.Parameter(np.ones(2))
     w.grad = np.ones(2)
-    with pytest.raises(NotImplementedError, match="Optimizer has no update"):
+    with pytest.raises(NotImplementedError, match="Optimizer has no numbers"):
         optim.Optimizer([w], {"lr": 0.1}).step()

@@ -5,3 +5,8 @@
 struct __align__(16) Four {
     real of[4];
 };
+
+// Whether they can be, from here on.
+__device__ __forceinline__ bool aligned(const void *address) {
+    return reinterpret_cast<unsigned long long>(address) % 16 == 0;
+}

@@ -18,9 +18,10 @@ def place_for(number: int, result: Any) -> Any:
     return result if number == 1 else empty((number, *result.shape), like=result)
 
 
-def add_parts(parts: Any, result: Any) -> Any:
-    """The result, of parts that are not there yet."""
+def add_parts(parts: Any, result: Any, bias: Any = None) -> Any:
+    """The result, of parts that are not there yet; plus a bias along its last axis."""
     if parts is not result:
         add = function(FILE, "add_parts", result.dtype)
-        launch(add, blocks(result.size, THREADS), THREADS, (parts, result, len(parts), result.size))
+        sizes = len(parts), result.size, result.shape[-1]
+        launch(add, blocks(result.size, THREADS), THREADS, (parts, bias, result, *sizes))
     return result

@@ -10,6 +10,7 @@ import numpy as np
 
 from minicnn.kernels.numba.compiling import compiled, plain
 from minicnn.kernels.numba.elementwise import entries
+from minicnn.kernels.numpy.optim import for_each
 from minicnn.kernels.registry import kernel
 
 
@@ -44,6 +45,7 @@ def _sgd(core, w, g, u, sign, decay, lr, momentum, fresh, per_g, per_u):
 
 
 @kernel("sgd.update", "numba", "one_pass")
+@for_each
 def sgd(w, g, u, maximize, decay, lr, momentum, fresh, nesterov):
     """``fresh`` is the weight of g in u; u is None where momentum is 0."""
     per_g, per_u = (1, momentum) if nesterov else (0, 1)
@@ -70,6 +72,7 @@ def _rmsprop(core, w, g, v, m, u, sign, decay, lr, alpha, new, eps, momentum):
 
 
 @kernel("rmsprop.update", "numba", "one_pass")
+@for_each
 def rmsprop(w, g, v, m, u, maximize, decay, lr, alpha, eps, momentum):
     """m is None unless centred, u where momentum is 0."""
     update(_rmsprop, w, g, [v, m, u], maximize, decay, lr, alpha, 1 - alpha, eps, momentum)
@@ -86,6 +89,7 @@ def _adam(core, w, g, m, v, sign, decay, shrink, per_m, per_g, beta1, new1, beta
 
 
 @kernel("adam.update", "numba", "one_pass")
+@for_each
 def adam(w, g, m, v, maximize, decay, shrink, lr, beta1, beta2, eps, t):
     """``shrink`` is AdamW's 1 − lr · weight_decay, and 1 for Adam."""
     new1, new2, per_root = 1 - beta1, 1 - beta2, 1 / sqrt(1 - beta2**t)
@@ -94,6 +98,7 @@ def adam(w, g, m, v, maximize, decay, shrink, lr, beta1, beta2, eps, t):
 
 
 @kernel("nadam.update", "numba", "one_pass")
+@for_each
 def nadam(w, g, m, v, maximize, decay, ahead, now, beta1, beta2, eps, t):
     """``ahead`` and ``now`` are lr times the weights of m and g in m̂."""
     new1, new2, per_root = 1 - beta1, 1 - beta2, 1 / sqrt(1 - beta2**t)
@@ -112,6 +117,7 @@ def _adamax(core, w, g, m, u, sign, decay, per_m, beta1, new1, beta2, eps):
 
 
 @kernel("adamax.update", "numba", "one_pass")
+@for_each
 def adamax(w, g, m, u, maximize, decay, lr, beta1, beta2, eps, t):
     """Adam with the largest recent gradient u."""
     update(_adamax, w, g, [m, u], maximize, decay, lr / (1 - beta1**t), beta1, 1 - beta1, beta2, eps)

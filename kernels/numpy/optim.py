@@ -3,8 +3,13 @@
 Each is the equation of its class in ``minicnn/optim``, which says what the letters mean. What stands first
 is common to all: g points the other way where something is to be maximised, and weight decay as the gradient
 of an L2 penalty adds decay · w to it.
+
+An operation takes all parameters at once, as a GPU is to start one kernel for all of them: the lists of w and
+g, and for each parameter a tuple of its state and a tuple of its numbers. What is written here is the update
+of one; :func:`for_each` makes of it what is registered.
 """
 
+import functools
 from math import sqrt
 
 import numpy as np
@@ -13,6 +18,17 @@ from minicnn.kernels.registry import kernel
 
 # Numbers in a piece: the arrays that an update passes over several times then lie in the cache.
 PIECE = 1 << 16
+
+
+def for_each(update):
+    """The update of lists of parameters, given that of one."""
+
+    @functools.wraps(update)
+    def update_all(ws, gs, states, numbers):
+        for w, g, state, own in zip(ws, gs, states, numbers, strict=True):
+            update(w, g, *state, *own)
+
+    return update_all
 
 
 def pieces(w, *others):
@@ -35,6 +51,7 @@ def descent(w, g, maximize, decay):
 
 
 @kernel("sgd.update", "numpy", "in_pieces")
+@for_each
 def sgd(w, g, u, maximize, decay, lr, momentum, fresh, nesterov):
     """``fresh`` is the weight of g in u; u is None where momentum is 0."""
     for w, g, u in pieces(w, g, u):  # noqa: B020 (each becomes its piece)
@@ -47,6 +64,7 @@ def sgd(w, g, u, maximize, decay, lr, momentum, fresh, nesterov):
 
 
 @kernel("rmsprop.update", "numpy", "in_pieces")
+@for_each
 def rmsprop(w, g, v, m, u, maximize, decay, lr, alpha, eps, momentum):
     """m is None unless centred, u where momentum is 0."""
     for w, g, v, m, u in pieces(w, g, v, m, u):  # noqa: B020 (each becomes its piece)
@@ -67,6 +85,7 @@ def rmsprop(w, g, v, m, u, maximize, decay, lr, alpha, eps, momentum):
 
 
 @kernel("adam.update", "numpy", "in_pieces")
+@for_each
 def adam(w, g, m, v, maximize, decay, shrink, lr, beta1, beta2, eps, t):
     """``shrink`` is AdamW's 1 − lr · weight_decay, and 1 for Adam."""
     for w, g, m, v in pieces(w, g, m, v):  # noqa: B020 (each becomes its piece)
@@ -80,6 +99,7 @@ def adam(w, g, m, v, maximize, decay, shrink, lr, beta1, beta2, eps, t):
 
 
 @kernel("adamax.update", "numpy", "in_pieces")
+@for_each
 def adamax(w, g, m, u, maximize, decay, lr, beta1, beta2, eps, t):
     """Adam with the largest recent gradient u."""
     for w, g, m, u in pieces(w, g, m, u):  # noqa: B020 (each becomes its piece)
@@ -92,6 +112,7 @@ def adamax(w, g, m, u, maximize, decay, lr, beta1, beta2, eps, t):
 
 
 @kernel("nadam.update", "numpy", "in_pieces")
+@for_each
 def nadam(w, g, m, v, maximize, decay, ahead, now, beta1, beta2, eps, t):
     """``ahead`` and ``now`` are lr times the weights of m and g in m̂."""
     for w, g, m, v in pieces(w, g, m, v):  # noqa: B020 (each becomes its piece)

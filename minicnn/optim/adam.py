@@ -10,8 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import ClassVar
 
-from minicnn import kernels
-from minicnn.optim.optimizer import Array, Optimizer, Options, Params, State
+from minicnn.optim.optimizer import Optimizer, Options, Params, State
 
 
 class Adam(Optimizer):
@@ -39,6 +38,7 @@ class Adam(Optimizer):
     """
 
     ranges: ClassVar = {**Optimizer.ranges, "betas": (0.0, 1.0), "eps": (0.0, inf)}
+    operation = "adam.update"
     array_names = ("exp_avg", "exp_avg_sq")
 
     def __init__(
@@ -55,11 +55,10 @@ class Adam(Optimizer):
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         )
 
-    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
+    def numbers(self, state: State, options: Options) -> tuple[float, ...]:
         shrink = 1.0 if self.decays_gradient else 1 - options["lr"] * options["weight_decay"]
-        numbers = shrink, options["lr"], *options["betas"], options["eps"], state["step"]
-        averages = state["exp_avg"], state["exp_avg_sq"]
-        kernels.run("adam.update", w, g, *averages, *self.direction(options), *numbers)
+        own = shrink, options["lr"], *options["betas"], options["eps"], state["step"]
+        return *self.direction(options), *own
 
 
 class AdamW(Adam):
@@ -119,6 +118,7 @@ class Adamax(Optimizer):
     """
 
     ranges = Adam.ranges
+    operation = "adamax.update"
     array_names = ("exp_avg", "exp_inf")
 
     def __init__(
@@ -135,10 +135,9 @@ class Adamax(Optimizer):
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         )
 
-    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
-        numbers = options["lr"], *options["betas"], options["eps"], state["step"]
-        averages = state["exp_avg"], state["exp_inf"]
-        kernels.run("adamax.update", w, g, *averages, *self.direction(options), *numbers)
+    def numbers(self, state: State, options: Options) -> tuple[float, ...]:
+        own = options["lr"], *options["betas"], options["eps"], state["step"]
+        return *self.direction(options), *own
 
 
 class NAdam(Optimizer):
@@ -166,6 +165,7 @@ class NAdam(Optimizer):
     """
 
     ranges: ClassVar = {**Adam.ranges, "momentum_decay": (0.0, inf)}
+    operation = "nadam.update"
     array_names = ("exp_avg", "exp_avg_sq")
     start: ClassVar = {**Optimizer.start, "mu_product": 1.0}
 
@@ -200,11 +200,9 @@ class NAdam(Optimizer):
     def _momentum(t: int, options: Options) -> float:
         return options["betas"][0] * (1 - 0.5 * 0.96 ** (t * options["momentum_decay"]))
 
-    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
+    def numbers(self, state: State, options: Options) -> tuple[float, ...]:
         t, product = state["step"], state["mu_product"]
         mu, next_mu = self._momentum(t, options), self._momentum(t + 1, options)
         ahead = options["lr"] * next_mu / (1 - product * next_mu)
         now = options["lr"] * (1 - mu) / (1 - product)
-        numbers = ahead, now, *options["betas"], options["eps"], t
-        averages = state["exp_avg"], state["exp_avg_sq"]
-        kernels.run("nadam.update", w, g, *averages, *self.direction(options), *numbers)
+        return *self.direction(options), ahead, now, *options["betas"], options["eps"], t

@@ -1,7 +1,7 @@
 """What all optimisers share: parameter groups, options, state, and the walk over the parameters.
 
-An optimiser is a subclass that says three things: its options, their allowed ranges, and in `update` which
-kernel computes the paper's equation on one parameter. See `sgd.py` for the shortest, and
+An optimiser is a subclass that says three things: its options, their allowed ranges, and which operation
+computes the paper's equation, with which `numbers`. See `sgd.py` for the shortest, and
 `kernels/numpy/optim.py` for the equations.
 """
 
@@ -13,13 +13,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minicnn import backend
+from minicnn import backend, kernels
 from minicnn.autograd import check_one_device
 from minicnn.backend import unknown
 from minicnn.optim import state_dicts
 from minicnn.tensor import Tensor
 
-Array = np.ndarray
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 Options = dict[str, Any]
 State = dict[str, Any]
@@ -38,6 +37,9 @@ class Optimizer:
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"lr": (0.0, inf), "weight_decay": (0.0, inf)}
     """Each numeric option's range: low <= value < high. An option that is not here is True or False."""
+
+    operation: ClassVar[str]
+    """The operation that updates lists of parameters, in place."""
 
     array_names: ClassVar[tuple[str, ...]] = ()
     """The arrays that are kept for each parameter. They have its shape and begin as zeros."""
@@ -89,24 +91,29 @@ class Optimizer:
         """
         loss = None if closure is None else closure()
         self._check_gradients()
+        jobs: dict[type, tuple[list, list, list, list]] = {}  # the operation's arguments, for each device
         for group in self.param_groups:
+            names = self.arrays_for(group)
             for p in group["params"]:
                 if p.grad is not None:
-                    self._step_one(p, p.grad, group)
+                    state = self._next_state(p, names, group)
+                    ws, gs, states, numbers = jobs.setdefault(type(p.data), ([], [], [], []))
+                    ws.append(p.data)
+                    gs.append(p.grad)
+                    states.append(tuple(state[name] if name in names else None for name in self.array_names))
+                    numbers.append(self.numbers(state, group))
                     p.mark_changed()
+        for job in jobs.values():
+            kernels.run(self.operation, *job)
         return loss
 
     def advance(self, state: State, options: Options) -> None:
         """Bring the numbers in a parameter's state to the step that is about to be made."""
         state["step"] += 1
 
-    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
-        """Change w in place as the equation says, given its gradient g.
-
-        The arrays in `state` are to be brought up to date in place; g must not be changed. What maximize and
-        weight decay make of g is the update's to compute, too: see `direction`.
-        """
-        raise NotImplementedError(f"{self._name} has no update")
+    def numbers(self, state: State, options: Options) -> tuple[float, ...]:
+        """Return the numbers of the operation for one parameter; what `direction` gives stands first."""
+        raise NotImplementedError(f"{self._name} has no numbers")
 
     def direction(self, options: Options) -> tuple[bool, float]:
         """Whether to go up the gradient, and how much of w is added to it, as an L2 penalty's gradient."""
@@ -152,15 +159,16 @@ class Optimizer:
         for group in self.param_groups:
             yield from group["params"]
 
-    def _step_one(self, p: Tensor, grad: Array, group: Options) -> None:
+    def _next_state(self, p: Tensor, names: tuple[str, ...], group: Options) -> State:
+        """The state for the step that is about to be made, with arrays of these names."""
         state = self.state.setdefault(p, dict(self.start))
-        for name in self.arrays_for(group):
+        for name in names:
             if name not in state:
                 state[name] = backend.module_of(p.data).zeros(p.shape, p.dtype)
             elif type(state[name]) is not type(p.data):  # the model has moved to another device
                 state[name] = backend.move(state[name], p.device)
         self.advance(state, group)
-        self.update(p.data, grad, state, group)
+        return state
 
     def _check_params(self, params: list[Any]) -> None:
         if not params:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import ClassVar
 
-from minicnn import kernels
-from minicnn.optim.optimizer import Array, Optimizer, Options, Params, State
+from minicnn.optim.optimizer import Optimizer, Options, Params, State
 
 
 class RMSprop(Optimizer):
@@ -36,6 +35,7 @@ class RMSprop(Optimizer):
     """
 
     ranges: ClassVar = {**Optimizer.ranges, "alpha": (0.0, 1.0), "eps": (0.0, inf), "momentum": (0.0, inf)}
+    operation = "rmsprop.update"
     array_names = ("square_avg", "grad_avg", "momentum_buffer")
 
     def __init__(
@@ -67,8 +67,6 @@ class RMSprop(Optimizer):
         wanted = (True, options["centered"], options["momentum"] > 0)
         return tuple(name for name, needed in zip(self.array_names, wanted, strict=True) if needed)
 
-    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
-        m = state["grad_avg"] if options["centered"] else None
-        u = state["momentum_buffer"] if options["momentum"] else None
-        numbers = options["lr"], options["alpha"], options["eps"], options["momentum"]
-        kernels.run("rmsprop.update", w, g, state["square_avg"], m, u, *self.direction(options), *numbers)
+    def numbers(self, state: State, options: Options) -> tuple[float, ...]:
+        own = options["lr"], options["alpha"], options["eps"], options["momentum"]
+        return *self.direction(options), *own

@@ -5,8 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import ClassVar
 
-from minicnn import kernels
-from minicnn.optim.optimizer import Array, Optimizer, Options, Params, State
+from minicnn.optim.optimizer import Optimizer, Options, Params, State
 
 
 class SGD(Optimizer):
@@ -39,6 +38,7 @@ class SGD(Optimizer):
     """
 
     ranges: ClassVar = {**Optimizer.ranges, "momentum": (0.0, inf), "dampening": (-inf, inf)}
+    operation = "sgd.update"
     array_names = ("momentum_buffer",)
 
     def __init__(
@@ -76,9 +76,6 @@ class SGD(Optimizer):
     def arrays_for(self, options: Options) -> tuple[str, ...]:
         return self.array_names if options["momentum"] else ()
 
-    def update(self, w: Array, g: Array, state: State, options: Options) -> None:
-        momentum = options["momentum"]
-        u = state["momentum_buffer"] if momentum else None
+    def numbers(self, state: State, options: Options) -> tuple[float, ...]:
         fresh = 1.0 if state["step"] == 1 else 1 - options["dampening"]
-        numbers = options["lr"], momentum, fresh, options["nesterov"]
-        kernels.run("sgd.update", w, g, u, *self.direction(options), *numbers)
+        return *self.direction(options), options["lr"], options["momentum"], fresh, options["nesterov"]

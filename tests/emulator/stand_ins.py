@@ -31,14 +31,14 @@ def stand_ins(monkeypatch):
 def _stand_in(operation):
     def kernel(*args):
         cupy = sys.modules["cupy"]
-        inside = [_numbers(arg) if isinstance(arg, cupy.ndarray) else arg for arg in args]
-        algorithm = registry._auto(operation, "numpy", tuple(inside))
+        inside = _over(cupy.ndarray, _numbers, args)
+        algorithm = registry._auto(operation, "numpy", inside)
         result = registry._kernels[operation, "numpy"][algorithm](*inside)
-        if operation.endswith(".update"):  # in place
-            for arg, changed in zip(args, inside, strict=True):
-                if isinstance(arg, cupy.ndarray):
-                    arg[...] = cupy.asarray(changed)
-        return _back(cupy, result)
+        if operation.endswith(".update"):  # in place, all but the gradients
+            ws, _, states, _ = args
+            for before, after in zip((ws, states), (inside[0], inside[2]), strict=True):
+                _copy_back(cupy, before, after)
+        return _over(np.ndarray | np.generic, cupy.asarray, result)
 
     return kernel
 
@@ -48,7 +48,16 @@ def _numbers(array):
     return array._host.copy() if hasattr(array, "_host") else array.get()
 
 
-def _back(cupy, result):
-    if isinstance(result, tuple):
-        return tuple(_back(cupy, one) for one in result)
-    return cupy.asarray(result) if isinstance(result, np.ndarray | np.generic) else result
+def _over(kind, function, value):
+    """A value with the function applied to what is of this kind, however deep in lists and tuples."""
+    if type(value) in (list, tuple):
+        return type(value)(_over(kind, function, one) for one in value)
+    return function(value) if isinstance(value, kind) else value
+
+
+def _copy_back(cupy, before, after):
+    for old, new in zip(before, after, strict=True):
+        if isinstance(old, tuple):
+            _copy_back(cupy, old, new)
+        elif old is not None:
+            old[...] = cupy.asarray(new)

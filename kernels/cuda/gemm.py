@@ -1,0 +1,81 @@
+"""The product of two matrices: see gemm.cu. Here is which tile it takes, and in how many parts."""
+
+from __future__ import annotations
+
+from itertools import product as pairs
+from typing import Any
+
+import numpy as np
+
+from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
+from minicnn.kernels.cuda.conv_tiled import Tile
+from minicnn.kernels.cuda.implicit import tiles_of
+from minicnn.kernels.cuda.parts import add_parts, place_for
+
+FILE = "gemm.cu"
+ALIGNMENT = 16  # bytes, for four numbers to be fetched at a time
+
+TILES = {
+    "float32": (
+        Tile(128, 128, 32, 64, 8, 8, RESIDENT=2),  # 16 numbers fetched serve 64 multiplications
+        Tile(32, 128, 32, 32, 8, 4, BK=16),  # a batch of few images, or too few large tiles for a GPU
+        Tile(32, 32, 16, 32, 4, 4, BK=16),  # few outputs, as of LeNet-5: as many blocks as can be had
+    ),
+    "float64": (Tile(32, 32, 16, 32, 4, 4),),  # to check gradients with: one size will do
+}
+"""What there is to choose from, those that fetch the least first."""
+
+ENOUGH_THREADS = 1 << 17  # for a GPU to be busy: about a thousand on each of a hundred multiprocessors
+K_OF_PART = 128  # the least: shorter sums are over before the second pass over their results would be
+
+for dtype, tiles in TILES.items():
+    for tile, (a_along_k, b_along_k) in pairs(tiles, ((1, 1), (1, 0), (0, 0))):
+        declare(FILE, [dtype], tile._asdict() | {"A_ALONG_K": a_along_k, "B_ALONG_K": b_along_k})
+
+
+def tile_for(M: int, N: int, K: int, dtype: Any) -> Tile:
+    """The first tile that the result fills by more than half, in enough blocks; else the last."""
+    *large, small = TILES[np.dtype(dtype).name]
+    for tile in large:
+        most = tiles_of(tile, M, N) * max(1, K // K_OF_PART)
+        if 2 * M > tile.BM and 2 * N > tile.BN and most * tile.threads >= ENOUGH_THREADS:
+            return tile
+    return small
+
+
+def parts_for(tile: Tile, M: int, N: int, K: int) -> tuple[int, int]:
+    """Into how many parts the sum is cut, and how many terms each has: whole slices of them."""
+    wanted = ENOUGH_THREADS // (tile.threads * tiles_of(tile, M, N))
+    of_part = blocks(K, max(1, min(wanted, K // K_OF_PART)) * tile.BK) * tile.BK
+    return blocks(K, of_part) if K else 1, of_part
+
+
+def product(A: Any, B: Any, bias: Any = None) -> Any:
+    """(M, K), (K, N), (N,) or None -> A·B + bias (M, N). A matrix that was transposed is read as it lies."""
+    (M, K), N = A.shape, B.shape[1]
+    C = empty((M, N), like=A)
+    if C.size == 0:
+        return C
+    a, a_along_k, a_aligned = as_it_lies(A)
+    b, b_along_columns, b_aligned = as_it_lies(B)
+    if not a_along_k and not b_along_columns:  # no layer needs this, and there is no kernel for it
+        a, a_along_k, a_aligned = as_it_lies(plain(A))
+    tile = tile_for(M, N, K, C.dtype)
+    number, of_part = parts_for(tile, M, N, K)
+    parts = place_for(number, C)
+    bias = None if bias is None else plain(bias)
+    layout = {"A_ALONG_K": int(a_along_k), "B_ALONG_K": int(not b_along_columns)}
+    gemm = function(FILE, "gemm", C.dtype, **tile._asdict(), **layout)
+    args = (a, b, bias if number == 1 else None, parts, M, N, K, of_part, int(a_aligned), int(b_aligned))
+    launch(gemm, (tiles_of(tile, M, N), number), tile.threads, args)
+    return add_parts(parts, C, bias)
+
+
+def as_it_lies(X: Any) -> tuple[Any, bool, bool]:
+    """The matrix as kernels read it; whether its rows lie one after another, else its columns do; and whether
+    each of these begins where four numbers can be fetched at a time."""
+    by_rows = X.flags.c_contiguous or not X.flags.f_contiguous
+    X = plain(X) if by_rows else X
+    aligned = X.shape[1 if by_rows else 0] % 4 == 0 and X.data.ptr % ALIGNMENT == 0
+    return X, by_rows, aligned

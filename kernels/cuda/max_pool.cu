@@ -1,0 +1,66 @@
+// Max pooling: the largest number of each window, and which tap of the window it was.
+//
+//     y[n, c, oh, ow] = max_ij x[n, c, oh·sh + i·dh − ph, ow·sw + j·dw − pw]      gx: the winner receives all of gy
+//
+// Forward has one thread for each window, backward one for each pixel. A pixel looks which of the windows that
+// hold it were won by it, and adds up their gradients in an order that is always the same. The other way round,
+// from windows to pixels, two windows would add to one place at the same time wherever they overlap.
+//
+// There is one comparison for each number read: what bounds both is how fast memory brings x, or gy and
+// winner, and takes the results. Windows that overlap share pixels, and pixels side by side share windows:
+// each comes from memory once and then from a cache. `place`, the type of winner, is a byte where that
+// can count the taps. Next in weight are divisions by sizes that are not known to the compiler, two for each
+// thread to find out its place: hence the kernels for windows and strides that are common (K and S).
+#include "grid.cuh"
+#include "windows.cuh"
+
+// Padding never wins. Of equal pixels the first in reading order wins, and NaN, alone unequal to itself,
+// wins and stays. A window with no pixel at all (a dilated one, in ceil mode) is `lowest`, which is −∞.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    forward(const real *__restrict__ x, real *__restrict__ y, place *__restrict__ winner, real lowest,
+            GEOMETRY) {
+    TAKE_WHAT_IS_KNOWN;
+    EACH(index, planes * OH * OW) {
+        const unsigned row = index / OW, plane = row / OH;
+        const int top = int(row % OH) * sh - ph, left = int(index % OW) * sw - pw;
+        const real *image = x + plane * (H * W);
+        real largest = lowest;
+        int tap = -1;
+#pragma unroll(K ? K * K : 1)
+        for (int i = 0; i < KH; ++i)
+#pragma unroll(K ? K * K : 1)
+            for (int j = 0; j < KW; ++j) {
+                const int h = top + i * dh, v = left + j * dw;
+                if (unsigned(h) >= unsigned(H) || unsigned(v) >= unsigned(W))
+                    continue;
+                const real pixel = image[h * W + v];
+                if (tap < 0 || pixel > largest || pixel != pixel)
+                    largest = pixel, tap = i * KW + j;
+            }
+        y[index] = largest;
+        winner[index] = max(tap, 0);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    backward(const real *__restrict__ gy, const place *__restrict__ winner, real *__restrict__ gx, GEOMETRY) {
+    TAKE_WHAT_IS_KNOWN;
+    const int before_h = windows_before(KH, sh, dh), before_v = windows_before(KW, sw, dw);
+    EACH(index, planes * H * W) {
+        const unsigned row = index / W, plane = row / H;
+        const int h = int(row % H) + ph, v = int(index % W) + pw;
+        const unsigned first = plane * (OH * OW);
+        real sum = 0;
+#pragma unroll(K ? K * K : 1)
+        for (int r = 0; r <= before_h; ++r) {
+            const int oh = h / sh - r, i = tap_of(h, oh, OH, KH, sh, dh);
+#pragma unroll(K ? K * K : 1)
+            for (int c = 0; c <= before_v; ++c) {
+                const int ow = v / sw - c, j = tap_of(v, ow, OW, KW, sw, dw);
+                if (i >= 0 && j >= 0 && winner[first + oh * OW + ow] == i * KW + j)
+                    sum += gy[first + oh * OW + ow];
+            }
+        }
+        gx[index] = sum;
+    }
+}

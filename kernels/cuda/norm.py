@@ -1,0 +1,132 @@
+"""Batch norm, perhaps with a shortcut and an activation after it: see norm.cu."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
+from minicnn.kernels.registry import kernel
+
+FILE = "norm.cu"
+THREADS = 256
+"""Of a block. Each thread asks for 4 numbers of each array at a time: from 2,048 threads of a multiprocessor
+that is 32 KiB on their way for each array, what it takes while memory answers."""
+
+# Channels are cut into parts, so that there are blocks enough where channels are few.
+ENOUGH_BLOCKS = 1000  # for a GPU to be busy: of 8 that a multiprocessor holds, for 132 multiprocessors
+PACKS_OF_PART = 4 * THREADS  # at least: each block of the second kernel takes its time to join the parts
+MOST_PARTS = 32  # the lanes of a warp, which joins them
+
+VECTOR = {"float32": 4, "float64": 2}  # numbers in 16 bytes, the longest load there is
+FREE = (-np.inf, np.inf)  # bounds that bound nothing
+
+for dtype, longest in VECTOR.items():
+    declare(FILE, [dtype], *({"V": V, "THREADS": THREADS} for V in (1, longest)))
+
+
+class Rows(NamedTuple):
+    """(N, C, …) as a kernel goes through it: C channels of N rows of P packs, cut into parts."""
+
+    V: int  # numbers in a pack
+    N: int
+    C: int
+    P: int
+    of_part: int  # packs
+    parts: int
+
+
+def rows(*arrays: Any) -> Rows:
+    """How to go through arrays of one shape that lie in memory without gaps; None is left out."""
+    given = [array for array in arrays if array is not None]
+    N, C, *size = given[0].shape
+    P, V = math.prod(size), VECTOR[given[0].dtype.name]
+    if P % V or any(array.data.ptr % 16 for array in given):
+        V = 1
+    packs = N * P // V
+    parts = min(blocks(ENOUGH_BLOCKS, max(C, 1)), blocks(packs, PACKS_OF_PART), MOST_PARTS)
+    of_part = max(1, blocks(packs, max(parts, 1)))
+    return Rows(V, N, C, P // V, of_part, max(1, blocks(packs, of_part)))
+
+
+def run(name: str, r: Rows, dtype: Any, args: tuple) -> None:
+    """Launch a kernel with a block for each part of each channel."""
+    kernel = function(FILE, name, dtype, V=r.V, THREADS=THREADS)
+    launch(kernel, (r.C, r.parts), THREADS, (*args, r.N, r.C, r.P, r.of_part))
+
+
+def numbers(dtype: Any, *values: float) -> tuple:
+    """Numbers as kernels expect them, in the arrays' dtype."""
+    return tuple(dtype.type(value) for value in values)
+
+
+@kernel("batch_norm.training", "cuda", "two_kernels")
+@kernel("batch_norm.training_clipped", "cuda", "two_kernels")
+def training(
+    x: Any, w: Any, b: Any, eps: float, shortcut: Any = None, bounds: tuple[float, float] = FREE
+) -> tuple[Any, Any, Any, Any]:
+    """x (N, C, …), w and b (C,), perhaps a shortcut like x -> y, mean, var and 1/√(var + ε)."""
+    x, shortcut = plain(x), None if shortcut is None else plain(shortcut)
+    y, dtype = empty(x.shape, like=x), x.dtype
+    r = rows(x, shortcut, y)
+    statistics = [empty((r.C,), like=x) for _ in range(3)]
+    parts = empty((r.C, r.parts, 3), like=x)
+    run("moments", r, dtype, (x, parts))
+    given = plain(w), plain(b), *numbers(dtype, eps), shortcut, *numbers(dtype, *bounds)
+    run("training", r, dtype, (x, parts, r.parts, *given, y, *statistics))
+    return y, *statistics
+
+
+@kernel("batch_norm.inference", "cuda", "one_kernel")
+@kernel("batch_norm.inference_clipped", "cuda", "one_kernel")
+def inference(
+    x: Any, mean: Any, var: Any, w: Any, b: Any, eps: float, shortcut: Any = None, bounds: tuple = FREE
+) -> Any:
+    """x normalised by a given mean and var (C,), perhaps with a shortcut added, and clipped."""
+    x, shortcut = plain(x), None if shortcut is None else plain(shortcut)
+    y, dtype = empty(x.shape, like=x), x.dtype
+    vectors = (plain(vector) for vector in (mean, var, w, b))
+    rest = *numbers(dtype, eps), shortcut, *numbers(dtype, *bounds), y
+    run("inference", rows(x, shortcut, y), dtype, (x, *vectors, *rest))
+    return y
+
+
+@kernel("batch_norm.training_backward", "cuda", "two_kernels")
+def training_backward(gy: Any, x: Any, mean: Any, inverse_std: Any, w: Any) -> tuple[Any, ...]:
+    """The gradients to x, w and b where mean and var were the batch's own."""
+    return training_backward_clipped(gy, x, mean, inverse_std, w, None, FREE, False)[:3]
+
+
+@kernel("batch_norm.training_backward_clipped", "cuda", "two_kernels")
+def training_backward_clipped(
+    gy: Any, x: Any, mean: Any, inverse_std: Any, w: Any, y: Any, bounds: tuple, to_shortcut: bool
+) -> tuple[Any, ...]:
+    """The gradients to x, w, b and the shortcut (or None) where the results y were clipped to the bounds."""
+    gy, x, y, mean = plain(gy), plain(x), None if y is None else plain(y), plain(mean)
+    gx, dtype = empty(x.shape, like=x), x.dtype
+    gs = empty(x.shape, like=x) if to_shortcut else None
+    r = rows(gy, x, y, gx, gs)
+    gw, gb, parts = empty((r.C,), like=x), empty((r.C,), like=x), empty((r.C, r.parts, 2), like=x)
+    limits = numbers(dtype, *bounds)
+    run("gradient_sums", r, dtype, (gy, x, mean, y, *limits, gs, parts))
+    if to_shortcut:  # what was clipped is known from the first kernel
+        gy, y = gs, None
+    given = gy, x, mean, plain(inverse_std), plain(w), y, *limits
+    run("training_gradient", r, dtype, (*given, parts, r.parts, gx, gw, gb))
+    return gx, gw, gb, gs
+
+
+@kernel("batch_norm.inference_backward", "cuda", "two_kernels")
+def inference_backward(gy: Any, x: Any, mean: Any, var: Any, w: Any, eps: float) -> tuple[Any, Any, Any]:
+    """The gradients to x, w and b where mean and var were given."""
+    gy, x, dtype = plain(gy), plain(x), x.dtype
+    gx = empty(x.shape, like=x)
+    r = rows(gy, x, gx)
+    gw, gb, parts = empty((r.C,), like=x), empty((r.C,), like=x), empty((r.C, r.parts, 2), like=x)
+    run("gradient_sums", r, dtype, (gy, x, plain(mean), None, *numbers(dtype, *FREE), None, parts))
+    given = gy, plain(var), plain(w), *numbers(dtype, eps)
+    run("inference_gradient", r, dtype, (*given, parts, r.parts, gx, gw, gb))
+    return gx, gw, gb

@@ -1,0 +1,22 @@
+// Windows of pooling on planes, which are the channels of all images one after another. K and S are the
+// window's and the stride's sizes where they are known to the compiler (then there is no dilation): loops over
+// a window are unrolled, and all its pixels are on their way at a time. K = 0: they are what the launcher says.
+#pragma once
+
+// What the launcher passes last. Padding is only the rows above and the columns left: the sizes say the rest.
+#define GEOMETRY                                                                                             \
+    int planes, int H, int W, int OH, int OW, int KH, int KW, int sh, int sw, int ph, int pw, int dh, int dw
+
+#define TAKE_WHAT_IS_KNOWN                                                                                   \
+    if (K)                                                                                                   \
+    KH = KW = K, sh = sw = S, dh = dw = 1
+
+// Along one axis, from the pixel's side. A pixel is in few windows, and `p`, its place with padding counted,
+// says in which: window p / s is the last that may hold it, and the first is this many before that one.
+__device__ __forceinline__ int windows_before(int K_, int s, int d) { return (K_ - 1) * d / s; }
+
+// The tap by which the window numbered o, of O, meets that pixel; −1 if it does not.
+__device__ __forceinline__ int tap_of(int p, int o, int O, int K_, int s, int d) {
+    int offset = p - o * s;
+    return o < 0 || o >= O || offset % d || offset / d >= K_ ? -1 : offset / d;
+}
