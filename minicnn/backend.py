@@ -158,7 +158,7 @@ def resolve(device: str) -> str:
     if device != "auto":
         return check_device(device)
     reason = why_no_gpu()
-    if reason and not _told and "cupy" in sys.modules:
+    if reason and not _told and sys.modules.get("cupy") is not None:
         _told = True
         print(f"minicnn: using the CPU: {reason}", file=sys.stderr)
     return "cpu" if reason else "cuda"

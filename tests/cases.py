@@ -233,6 +233,8 @@ def _cuda_depthwise(case):
 
 ONLY_FOR = {
     Choice("cuda", "depthwise"): _cuda_depthwise,
+    Choice("cuda", "first"): lambda case: case.shapes[1][1] <= 4 and "groups" not in case.settings,
+    Choice("cuda", "tf32"): lambda case: False,  # it rounds too much for these tests: test_cuda_conv.py
     "narrow": lambda case: case.settings.get("stride", 1) == 1,
     "depthwise": lambda case: case.shapes[1][1] == 1 and case.shapes[0][1] == case.settings.get("groups", 1),
     "pointwise": lambda case: case.shapes[1][2:] == (1, 1) and not case.settings,
@@ -260,11 +262,13 @@ def algorithms(operation, without=()):
     """Parameters for pytest: every family and algorithm there is for an operation, or for a part of one.
 
     Those of the GPU are among them. Without one they run on the emulated GPU, as their ids then say.
+    ``without`` names algorithms, of all families or as a Choice.
     """
     found = dict.fromkeys(
         Choice(ran.backend, ran.algorithm)
         for ran in (*kernels.registered(), *kernels.registered("cuda"))
-        if f"{ran.operation}.".startswith(f"{operation}.") and ran.algorithm not in without
+        if f"{ran.operation}.".startswith(f"{operation}.")
+        and not {ran.algorithm, Choice(ran.backend, ran.algorithm)} & {*without}
     )
     return [on_its_device(choice) for choice in found]
 

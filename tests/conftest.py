@@ -4,10 +4,12 @@ They run on the reference kernels, which need no compiling, unless MINICNN_BACKE
 the tensors of all tests are made on the GPU, or without one on the emulated GPU.
 """
 
+import contextlib
 import os
 
 import pytest
 from emulator import use
+from emulator.stand_ins import stand_ins
 from hypothesis import settings
 
 import minicnn as mc
@@ -17,10 +19,10 @@ from minicnn import backend
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None, print_blob=False)
 settings.load_profile("fixed")
 
+_until_the_end = contextlib.ExitStack()
 if os.environ.setdefault(backend.BACKEND_VARIABLE, "numpy") == "cuda":
     os.environ[backend.BACKEND_VARIABLE] = "numpy"  # for the processes that tests start: they emulate nothing
-    _gpu = use.gpu()
-    _gpu.__enter__()  # until the end
+    _until_the_end.enter_context(use.gpu())
 else:
     mc.use(os.environ[backend.BACKEND_VARIABLE])
 
@@ -32,9 +34,24 @@ def pytest_report_header():
     )
 
 
+def pytest_unconfigure():
+    """Take the emulated GPU away."""
+    _until_the_end.close()
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and use.kind() != "GPU":
         pytest.skip("needs an NVIDIA GPU")
+
+
+GPU = pytest.param("GPU", marks=pytest.mark.gpu) if use.kind() == "GPU" else pytest.param("emulated")
+
+
+@pytest.fixture(params=[GPU])
+def gpu(request, monkeypatch):
+    """CuPy, real or emulated, with the reference in place of its kernels: for what is around them."""
+    with use.gpu() as cupy, stand_ins(monkeypatch):
+        yield cupy
 
 
 @pytest.fixture(autouse=True)

@@ -262,6 +262,11 @@ LABELS = {
 WEIGHT = np.array([0.5, 2.0, 0.0, 1.5, 1.0])
 
 
+def placed(options):
+    """The options of a loss, with the weight where the loss is computed."""
+    return {name: on_device(value) if name == "weight" else value for name, value in options.items()}
+
+
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -281,9 +286,10 @@ def test_cross_entropy_equals_composed_twin(dtype, shape, target, reduction, wei
         labels = labels / labels.sum(axis=1, keepdims=True) if target == "probabilities" else labels
     wide = {name: value.astype(np.float64) if name == "weight" else value for name, value in options.items()}
     wide_labels = labels if labels.dtype.kind == "i" else labels.astype(np.float64)
-    expected = run(lambda x: composed.cross_entropy(x, wide_labels, **wide), [x.astype(np.float64)])
+    wide_x = x.astype(np.float64)
+    expected = run(lambda x: composed.cross_entropy(x, on_device(wide_labels), **placed(wide)), [wide_x])
     gy = normal("upstream", expected[0].shape, dtype)
-    results = run(lambda x: F.cross_entropy(x, labels, **options), [x], gy)
+    results = run(lambda x: F.cross_entropy(x, on_device(labels), **placed(options)), [x], gy)
     assert results[0].shape == ((N, *pixels) if reduction == "none" else ())
     assert_close(results, expected, 1e-13 if dtype == np.float64 else 2e-6)
 
@@ -371,10 +377,10 @@ def test_cross_entropy_of_certain_outputs(dtype):
 
 
 def test_targets_of_every_integer_type_and_list():
-    x, labels = normal("x", (3, 4)), [3, 0, 2]
+    x, labels = mc.tensor(normal("x", (3, 4))), [3, 0, 2]
     expected = F.cross_entropy(x, labels).item()
     for dtype in (np.uint8, np.int8, np.int16, np.int32, np.int64, np.uint64):
-        assert F.cross_entropy(x, np.array(labels, dtype)).item() == expected
+        assert F.cross_entropy(x, mc.tensor(labels, dtype)).item() == expected
     assert F.cross_entropy(x, mc.tensor(labels)).item() == expected
     assert F.cross_entropy(x, F.one_hot(labels, 4, np.float64)).item() == pytest.approx(expected, rel=1e-15)
 
@@ -385,8 +391,8 @@ def test_targets_of_every_integer_type_and_list():
 def test_nll_loss_equals_composed_twin(shape, weighted, reduction):
     (N, C, *pixels), labels = LABELS[shape]
     x = normal("x", (N, C, *pixels))
-    weight = WEIGHT[:C] if weighted else None
-    arguments = (labels, weight, 1, reduction)
+    weight = on_device(WEIGHT[:C]) if weighted else None
+    arguments = (on_device(labels), weight, 1, reduction)
     expected = run(lambda x: composed.nll_loss(x, *arguments), [x])
     assert_close(run(lambda x: F.nll_loss(x, *arguments), [x]), expected, 1e-14)
     joined = run(lambda x: F.nll_loss(F.log_softmax(x, 1), *arguments), [x])
@@ -443,7 +449,7 @@ def test_binary_cross_entropy_of_certain_outputs(dtype):
 def test_a_confident_mistake_is_still_corrected_through_sigmoid():
     """In float32, σ(−20) is 2e-9 and not 0: its logarithm and the gradient survive."""
     x, t = np.array([-20.0], np.float32), np.ones(1, np.float32)
-    y, gx = run(lambda x: F.binary_cross_entropy(F.sigmoid(x), t), [x], np.array(3, np.float32))
+    y, gx = run(lambda x: F.binary_cross_entropy(F.sigmoid(x), on_device(t)), [x], np.array(3, np.float32))
     np.testing.assert_allclose(y, 20, rtol=1e-6)
     np.testing.assert_allclose(gx, -3, rtol=1e-6)
 
@@ -458,7 +464,7 @@ def test_one_hot():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_cross_entropy_gives_probability_targets_their_gradient(weighted):
     generator = np.random.default_rng(3)
-    weight = np.array([0.5, 1.0, 2.0]) if weighted else None
+    weight = [0.5, 1.0, 2.0] if weighted else None
     x, t = generator.standard_normal((4, 3)), generator.dirichlet(np.ones(3), size=4)
     mc.gradcheck(lambda x, t: F.cross_entropy(x, t, weight=weight, label_smoothing=0.2), (x, t))
 

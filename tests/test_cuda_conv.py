@@ -4,12 +4,15 @@ from functools import cache
 
 import numpy as np
 import pytest
-from cases import DTYPES, conv, named, normal
+from cases import CONVOLUTIONS, DTYPES, conv, named, normal
+from emulator import use
 from emulator.use import cupy
 
 from minicnn import kernels
 from minicnn.functional.conv import resolve_padding
-from minicnn.kernels.cuda import conv_tiled, depthwise
+from minicnn.kernels.cuda import compiling, conv_tensor, conv_tiled, depthwise, implicit
+from minicnn.kernels.cuda import conv as auto
+from minicnn.kernels.cuda.sources import source
 
 __all__ = ["cupy"]  # a fixture
 
@@ -41,6 +44,9 @@ def parts(run, arrays, g):
     ]
 
 
+TF32 = 2.0**-10
+"""How far a product is off whose factors are rounded to 10 bits of fraction, by 2⁻¹¹ at most each."""
+
 # Larger than a tile in every direction, with something left over; too large for loops in Python.
 LARGE = [
     conv("large", (3, 9, 13, 17), (70, 9, 3, 3), padding=1),
@@ -65,7 +71,7 @@ DEPTHWISE = [
 
 @cache
 def by_reference(case):
-    """The reference's results in float64, and how far each may be off in units of its dtype's rounding.
+    """The reference's results in float64, and for each number Σ|x·w|, and the number of terms n of its sum.
 
     A sum of n products in any order errs by n·ε·Σ|x·w| at most.
     """
@@ -82,7 +88,7 @@ def by_reference(case):
     terms = [C * KH * KW + 1, OC * KH * KW, N * OH * OW]
     bias = 0 if len(arrays) < 3 else np.abs(arrays[2])[:, None, None]
     sizes[0] = sizes[0] + bias
-    return results, [2 * n * size for n, size in zip(terms, sizes, strict=True)]
+    return results, sizes, terms
 
 
 def on_device(module, operation, *args):
@@ -96,16 +102,17 @@ def on_device(module, operation, *args):
     return result.get()
 
 
-def compare(cupy, case, algorithm, dtype):
+def compare(cupy, case, algorithm, dtype, rounding=0.0, ran_by=None):
     """Run one algorithm, and hold its results against the reference's."""
-    expected, room = by_reference(case)
+    expected, sizes, terms = by_reference(case)
     with kernels.use("cuda", conv2d=algorithm), kernels.trace() as ran:
         results = parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
-    assert ran == [(part, "cuda", algorithm) for part in PARTS]
-    for result, wanted, off in zip(results, expected, room, strict=True):
+    names = ran_by or [algorithm] * 3
+    assert ran == [(part, "cuda", name) for part, name in zip(PARTS, names, strict=True)]
+    for result, wanted, size, n in zip(results, expected, sizes, terms, strict=True):
         assert result.dtype == dtype
         assert result.shape == wanted.shape
-        assert (np.abs(result - wanted) <= off * np.finfo(dtype).eps).all()
+        assert (np.abs(result - wanted) <= (2 * n * np.finfo(dtype).eps + rounding) * size).all()
 
 
 TILES = [(dtype, tile) for dtype, tiles in conv_tiled.TILES.items() for tile in tiles]
@@ -116,8 +123,59 @@ TILES = [(dtype, tile) for dtype, tiles in conv_tiled.TILES.items() for tile in 
 def test_every_tile(cupy, monkeypatch, case, dtype, tile):
     """With parts of a gradient to weights so short that there are several."""
     monkeypatch.setitem(conv_tiled.TILES, dtype, (tile,))
-    monkeypatch.setattr(conv_tiled, "PIXELS_OF_PART", 60)
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
     compare(cupy, case, "tiled", np.dtype(dtype))
+
+
+@pytest.mark.parametrize("tile", conv_tensor.TILES, ids=[f"{t.BM}x{t.BN}" for t in conv_tensor.TILES])
+@pytest.mark.parametrize("case", named(LARGE))
+def test_tensor_cores(cupy, monkeypatch, case, tile):
+    monkeypatch.setattr(conv_tensor, "TILES", (tile,))
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
+    compare(cupy, case, "tf32", np.float32, TF32)
+
+
+@pytest.mark.parametrize("case", named(CONVOLUTIONS))
+def test_tensor_cores_on_every_geometry(cupy, case):
+    compare(cupy, case, "tf32", np.float32, TF32)
+
+
+def test_tensor_cores_round(cupy):
+    """1 + 2⁻¹² is 1 in TF32, and 1 + 2⁻¹¹ is 1 + 2⁻¹⁰: ties go away from zero."""
+    x = np.array([1 + 2**-12, 1 + 2**-11, -1 - 2**-11], np.float32).reshape(1, 1, 1, 3)
+    with kernels.use("cuda", conv2d="tf32"):
+        y = on_device(cupy, PARTS[0], x, np.ones((1, 1, 1, 1), np.float32), None, kernels.Window((1, 1)))
+    assert y.ravel().tolist() == [1, 1 + 2**-10, -1 - 2**-10]
+
+
+def test_tensor_cores_are_for_float32_on_gpus_that_have_them(cupy, monkeypatch):
+    """All else falls to the kernels that are exact."""
+    case = LARGE[0]
+    for dtype, is_known in [(np.float64, True), (np.float32, False)]:
+        monkeypatch.setattr(conv_tensor, "known", lambda is_known=is_known: is_known)
+        with kernels.use("cuda", conv2d="tf32"), kernels.trace() as ran:
+            parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
+        assert ran == [(part, "cuda", "tiled") for part in PARTS]
+
+
+def test_auto_takes_tensor_cores_only_if_allowed(cupy):
+    case = LARGE[0]
+    before = auto.allow_tf32(True)
+    try:
+        with kernels.use("cuda"), kernels.trace() as ran:
+            parts(lambda *args: on_device(cupy, *args), case.arrays(np.float32), window(case))
+            parts(lambda *args: on_device(cupy, *args), case.arrays(np.float64), window(case))
+    finally:
+        assert auto.allow_tf32(before)
+    assert before is False
+    assert [one.algorithm for one in ran] == 3 * ["tf32"] + 3 * ["tiled"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", named(LARGE))
+def test_shared_memory(cupy, monkeypatch, case, dtype):
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
+    compare(cupy, case, "shared", dtype)
 
 
 def test_the_tile_that_is_chosen():
@@ -132,6 +190,24 @@ SIZES = {
     (24, 401_408): (32, 128),
     (512, 196): (32, 32),
 }
+
+
+FIRST = [
+    conv(f"first layer, {OC} filters", (3, 3, 19, 17), (OC, 3, 7, 7), stride=2, padding=3)
+    for OC in (5, 16, 37)
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", named(FIRST))
+def test_first_layer(cupy, case, dtype):
+    compare(cupy, case, "first", dtype, ran_by=("first", "naive", "tiled"))
+
+
+def test_first_layer_with_filters_that_do_not_fit(cupy):
+    """Shared memory for eight of them is not enough."""
+    case = conv("enormous filters", (1, 4, 40, 40), (2, 4, 40, 40))
+    compare(cupy, case, "first", np.float32, ran_by=("naive", "naive", "tiled"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -158,11 +234,11 @@ def test_depthwise(cupy, monkeypatch, case, dtype):
     ("w", "groups", "expected"),
     [
         pytest.param((16, 8, 3, 3), 1, ("tiled", "tiled", "tiled"), id="ordinary"),
-        pytest.param((16, 3, 3, 3), 1, ("tiled", "naive", "tiled"), id="few input channels"),
+        pytest.param((16, 3, 3, 3), 1, ("first", "naive", "tiled"), id="few input channels"),
         pytest.param((6, 8, 5, 5), 1, ("naive", "tiled", "tiled"), id="few output channels"),
         pytest.param((8, 1, 3, 3), 8, ("depthwise", "depthwise", "depthwise"), id="depthwise"),
         pytest.param((8, 1, 3, 5), 8, ("naive", "naive", "tiled"), id="depthwise of another size"),
-        pytest.param((16, 1, 3, 3), 1, ("tiled", "naive", "tiled"), id="one channel"),
+        pytest.param((16, 1, 3, 3), 1, ("first", "naive", "tiled"), id="one channel"),
     ],
 )
 def test_what_auto_chooses(cupy, w, groups, expected):
@@ -174,3 +250,38 @@ def test_what_auto_chooses(cupy, w, groups, expected):
     with kernels.use("cuda"):
         clipped = on_device(cupy, "conv2d.forward_clipped", x, w, None, g, (0.0, np.inf))
     np.testing.assert_allclose(clipped, np.maximum(y, 0), atol=1e-5)
+
+
+BARRIER = "__syncthreads();"
+AUTO = {"first": ("first", "naive", "tiled")}
+BARRIERS = [
+    (algorithm, number)
+    for algorithm, file in {
+        "shared": "conv_shared.cu",
+        "tiled": "conv_tiled.cu",
+        "tf32": "conv_tensor.cu",
+        "depthwise": "depthwise.cu",
+        "first": "first_layer.cu",
+    }.items()
+    for number in range(source(file).count(BARRIER))
+]
+
+
+@pytest.mark.skipif(use.kind() == "GPU", reason="a GPU may get it right by luck")
+@pytest.mark.parametrize(("algorithm", "number"), BARRIERS)
+def test_every_barrier_is_needed(cupy, monkeypatch, algorithm, number):
+    """The emulator notices if one is left out: so none lacks, as far as these cases reach."""
+
+    def sabotaged(file, constants=()):
+        pieces = source(file, constants).split(BARRIER)
+        return pieces[0] + "".join(
+            ("" if i == number else BARRIER) + piece for i, piece in enumerate(pieces[1:])
+        )
+
+    monkeypatch.setattr(compiling, "source", sabotaged)
+    for cached in (compiling._function, compiling._module):
+        monkeypatch.setattr(compiling, cached.__name__, cached.__wrapped__)
+    monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
+    case = {"depthwise": DEPTHWISE[0], "first": FIRST[1]}.get(algorithm, LARGE[1])
+    with pytest.raises(AssertionError, match="assert"):
+        compare(cupy, case, algorithm, np.float32, TF32, ran_by=AUTO.get(algorithm))

@@ -69,22 +69,22 @@ def test_the_mask_begins_anywhere_in_the_stream(choice, used):
 def test_a_seed_repeats_the_masks_and_two_masks_differ():
     x, layer = mc.ones(1000), nn.Dropout(0.5)
     mc.manual_seed(3)
-    first, second = layer(x).numpy(), layer(x).numpy()
+    first, second = layer(x).cpu().numpy(), layer(x).cpu().numpy()
     assert (first != second).any()
     mc.manual_seed(3)
-    np.testing.assert_array_equal(layer(x).numpy(), first)
-    np.testing.assert_array_equal(layer(x).numpy(), second)
+    np.testing.assert_array_equal(layer(x).cpu().numpy(), first)
+    np.testing.assert_array_equal(layer(x).cpu().numpy(), second)
     mc.manual_seed(4)
-    assert (layer(x).numpy() != first).any()
+    assert (layer(x).cpu().numpy() != first).any()
 
 
 def test_a_generator_of_its_own():
     x = mc.ones(100)
     layer = nn.Dropout(0.5, generator=mc.random.Generator(7))
     before = mc.random.default_generator.get_state()
-    y = layer(x).numpy()
+    y = layer(x).cpu().numpy()
     assert mc.random.default_generator.get_state() == before
-    expected = F.dropout(x, 0.5, generator=mc.random.Generator(7)).numpy()
+    expected = F.dropout(x, 0.5, generator=mc.random.Generator(7)).cpu().numpy()
     np.testing.assert_array_equal(y, expected)
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from cases import Case, Choice, algorithms, applies, assert_close, distinct, normal, run, running
+from cases import ONLY_FOR, Case, Choice, algorithms, applies, assert_close, distinct, normal, run, running
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -46,7 +46,11 @@ def convolutions(draw, algorithm):
     return shapes, {name: value for name, value in options.items() if value != usual[name]}
 
 
-@pytest.mark.parametrize("choice", algorithms("conv2d", without=["naive"]))
+# Some kernels are for a few sizes only, or round: their own tests go through what there is.
+OF_A_LIST = [choice for choice in ONLY_FOR if isinstance(choice, Choice)]
+
+
+@pytest.mark.parametrize("choice", algorithms("conv2d", without=["naive", *OF_A_LIST]))
 @given(st.data())
 @settings(max_examples=60)
 def test_convolution_of_any_geometry(choice, data):

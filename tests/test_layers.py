@@ -14,7 +14,7 @@ class Scale(nn.Module):
 
     def __init__(self, value):
         super().__init__()
-        self.factor = nn.Parameter(np.array([value], np.float32))
+        self.factor = nn.Parameter(mc.tensor([value]))
 
     def forward(self, x):
         return x * self.factor
@@ -172,7 +172,9 @@ def test_losses_of_classes_pass_their_settings_on(loss, function):
 def test_losses_of_pairs_pass_their_reduction_on(loss, function):
     x, t = mc.rand(3, 2), mc.rand(3, 2)
     for reduction in ("mean", "sum", "none"):
-        np.testing.assert_array_equal(loss(reduction)(x, t).numpy(), function(x, t, reduction).numpy())
+        np.testing.assert_array_equal(
+            loss(reduction)(x, t).cpu().numpy(), function(x, t, reduction).cpu().numpy()
+        )
 
 
 def test_separable_convolution_is_its_two_steps():
@@ -180,7 +182,7 @@ def test_separable_convolution_is_its_two_steps():
     x = mc.randn(2, 3, 9, 8)
     around = F.conv2d(x, layer.conv1.weight, layer.conv1.bias, 2, 1, 2, groups=3)
     expected = F.conv2d(around, layer.pointwise.weight, layer.pointwise.bias)
-    np.testing.assert_array_equal(layer(x).numpy(), expected.numpy())
+    np.testing.assert_array_equal(layer(x).cpu().numpy(), expected.cpu().numpy())
 
 
 @pytest.mark.parametrize(
@@ -194,10 +196,10 @@ def test_separable_convolution_is_its_two_steps():
 def test_weights_begin_uniform_within_one_over_the_root_of_fan_in(layer, fan_in):
     first, bound = layer(), fan_in**-0.5
     for parameter in (first.weight, first.bias):
-        values = parameter.numpy()
+        values = parameter.cpu().numpy()
         assert 0.9 * bound < np.abs(values).max() <= bound
         assert abs(values.mean()) < 0.25 * bound
         assert abs(values.std() / (bound / 3**0.5) - 1) < 0.2
-    assert (first.weight.numpy() != layer().weight.numpy()).any()
+    assert (first.weight.cpu().numpy() != layer().weight.cpu().numpy()).any()
     mc.manual_seed(0)
-    np.testing.assert_array_equal(layer().weight.numpy(), first.weight.numpy())
+    np.testing.assert_array_equal(layer().weight.cpu().numpy(), first.weight.cpu().numpy())

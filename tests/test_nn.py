@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import normal
+from cases import normal, on_host
 
 import minicnn as mc
-from minicnn import nn
+from minicnn import backend, nn
 
 
 class Scale(nn.Module):
@@ -13,7 +13,7 @@ class Scale(nn.Module):
 
     def __init__(self, value=2.0):
         super().__init__()
-        self.factor = nn.Parameter(np.array([value], np.float32))
+        self.factor = nn.Parameter(mc.tensor([value]))
         self.register_parameter("offset", None)
         self.register_buffer("calls", mc.tensor(0))
         self.register_buffer("mean", None)
@@ -203,7 +203,7 @@ def test_state_dict_holds_the_live_arrays_of_parameters_and_buffers():
     expected[4:4] = BUFFERS[:3]
     expected.insert(8, "scale.calls")
     assert list(state) == expected
-    assert all(isinstance(array, np.ndarray) for array in state.values())
+    assert all(backend.is_array(array) for array in state.values())
     assert state["head.weight"] is net.head.weight.data
 
 
@@ -212,7 +212,7 @@ def test_load_state_dict_makes_networks_equal():
     net(x)
     other.load_state_dict(net.state_dict())
     net.eval(), other.eval()
-    np.testing.assert_array_equal(net(x).numpy(), other(x).numpy())
+    np.testing.assert_array_equal(net(x).cpu().numpy(), other(x).cpu().numpy())
     assert other.scale.calls.item() == 2
     assert not np.shares_memory(net.head.weight.data, other.head.weight.data)
 
@@ -246,7 +246,7 @@ def test_a_state_that_does_not_fit_is_described_in_full_and_loads_nothing():
     ]:
         assert part in message
     for name, value in net.state_dict().items():
-        np.testing.assert_array_equal(value, before[name])
+        np.testing.assert_array_equal(on_host(value), on_host(before[name]))
 
 
 def test_loading_less_strictly():
@@ -286,16 +286,16 @@ def test_train_and_eval_reach_every_module():
 def test_batch_norm_in_eval_mode_uses_and_keeps_its_statistics():
     norm, x = nn.BatchNorm2d(3), mc.randn(4, 3, 2, 2) * 3 + 1
     norm(x)
-    before = {name: value.copy() for name, value in norm.state_dict().items()}
+    before = {name: on_host(value.copy()) for name, value in norm.state_dict().items()}
     norm.eval()
-    y = norm(x).numpy()
+    y, x = norm(x).cpu().numpy(), x.cpu()
     column = (1, 3, 1, 1)
     expected = (x.numpy() - before["running_mean"].reshape(column)) / np.sqrt(
         before["running_var"].reshape(column) + 1e-5
     )
     np.testing.assert_allclose(y, expected, rtol=1e-5)
     for name, value in norm.state_dict().items():
-        np.testing.assert_array_equal(value, before[name])
+        np.testing.assert_array_equal(on_host(value), on_host(before[name]))
 
 
 @pytest.mark.parametrize(("layer", "shape"), [(nn.BatchNorm1d, (2, 3, 4, 4)), (nn.BatchNorm2d, (2, 3))])

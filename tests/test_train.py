@@ -6,6 +6,7 @@ import signal
 
 import numpy as np
 import pytest
+from cases import on_host
 from PIL import Image
 
 import minicnn as mc
@@ -62,7 +63,7 @@ def test_the_loop_does_what_the_equations_say():
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((6, 1, 2, 2)).astype(np.float32), np.array([0, 2, 1, 1, 0, 2])
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
-    w, b = (p.data.astype(np.float64) for p in model.parameters())
+    w, b = (on_host(p.data).astype(np.float64) for p in model.parameters())
     flat = x.reshape(6, 4).astype(np.float64)
     logits = flat @ w.T + b
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -71,8 +72,8 @@ def test_the_loop_does_what_the_equations_say():
     assert step.loss == pytest.approx(-np.log(p[np.arange(6), labels]).mean(), rel=1e-5)
     assert step.images == 6
     assert step.correct == (p.argmax(axis=1) == labels).sum()
-    np.testing.assert_allclose(model[1].weight.data, w - 0.5 * gradient.T @ flat, atol=1e-6)
-    np.testing.assert_allclose(model[1].bias.data, b - 0.5 * gradient.sum(axis=0), atol=1e-6)
+    np.testing.assert_allclose(on_host(model[1].weight.data), w - 0.5 * gradient.T @ flat, atol=1e-6)
+    np.testing.assert_allclose(on_host(model[1].bias.data), b - 0.5 * gradient.sum(axis=0), atol=1e-6)
 
 
 def test_evaluate_counts_every_image_and_leaves_the_model_alone(digits):

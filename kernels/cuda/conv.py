@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minicnn.kernels.cuda import depthwise
+from minicnn.kernels.cuda import conv_tensor, depthwise, first_layer
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.registry import chooser
 
@@ -13,10 +13,21 @@ FEW_ROWS = 8
 registers save. A thread for each number of the result fetches every factor anew, but only those it needs."""
 
 
+_tf32 = False  # whether factors may be rounded to TF32
+
+
+def allow_tf32(allowed: bool) -> bool:
+    """Let "auto" take tensor cores for float32, and return whether it might before: at first it may not."""
+    global _tf32
+    before, _tf32 = _tf32, allowed
+    return before
+
+
 @chooser("conv2d.forward", "cuda")
 def for_forward(x: Any, w: Any, b: Any, g: Window) -> list[str]:
-    """What "auto" means for y, whose rows are output channels."""
-    return choose(w.shape, g, w.shape[0] // g.groups)
+    """What "auto" means for y, whose rows are output channels. Images of few channels have their kernel."""
+    names = choose(x, w.shape, g, w.shape[0] // g.groups)
+    return ["first", *names] if first_layer.suits(x, w, b, g) else names
 
 
 @chooser("conv2d.forward_clipped", "cuda")
@@ -28,7 +39,7 @@ def for_forward_clipped(x: Any, w: Any, b: Any, g: Window, bounds: tuple[float, 
 @chooser("conv2d.grad_input", "cuda")
 def for_grad_input(gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> list[str]:
     """What "auto" means for the gradient to x, whose rows are input channels."""
-    return choose(w.shape, g, w.shape[1])
+    return choose(gy, w.shape, g, w.shape[1])
 
 
 @chooser("conv2d.grad_weight", "cuda")
@@ -37,14 +48,19 @@ def for_grad_weight(gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> lis
 
     It has few numbers, each of them a long sum: a thread for each would leave nearly all of a GPU idle.
     """
-    return choose(w_shape, g, FEW_ROWS)
+    return choose(gy, w_shape, g, max(FEW_ROWS, w_shape[0] // g.groups))
 
 
-def choose(w_shape: tuple[int, ...], g: Window, rows: int) -> list[str]:
+def choose(like: Any, w_shape: tuple[int, ...], g: Window, rows: int) -> list[str]:
     """The algorithms for a geometry, the best first, where the result's matrix has so many rows.
 
     Filters of one channel each only move memory, and have kernels for that. All else is a product of
-    matrices, which register tiles compute, unless it has so few rows that they stay empty.
+    matrices, which register tiles compute, or tensor cores where they may round, unless it has so few rows
+    that tiles stay empty.
     """
-    names = ["tiled", "naive"] if rows >= FEW_ROWS else ["naive", "tiled"]
-    return ["depthwise", *names] if g.groups > 1 and depthwise.known(w_shape, g) else names
+    if g.groups > 1 and depthwise.known(w_shape, g):
+        return ["depthwise", "tiled", "shared", "naive"]
+    if rows < FEW_ROWS:
+        return ["naive", "tiled", "shared"]
+    exact = ["tiled", "shared", "naive"]
+    return ["tf32", *exact] if _tf32 and conv_tensor.suits(like) else exact

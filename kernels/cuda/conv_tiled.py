@@ -1,21 +1,16 @@
-"""Convolution as a product of matrices in register tiles: see conv_tiled.cu. Here are its tables."""
+"""Convolution as a product of matrices in register tiles: see conv_tiled.cu."""
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn import backend as devices
-from minicnn.kernels.cuda.arrays import empty, plain
-from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
-from minicnn.kernels.cuda.parts import add_parts, place_for
-from minicnn.kernels.geometry import Window, phases
+from minicnn.kernels.cuda.compiling import blocks, declare
+from minicnn.kernels.cuda.implicit import Implicit, tiles_of
 from minicnn.kernels.registry import kernel
 
 FILE = "conv_tiled.cu"
-FREE = (-np.inf, np.inf)  # bounds that bound nothing
 
 
 class Tile(NamedTuple):
@@ -38,9 +33,10 @@ class Tile(NamedTuple):
         """The threads of a block."""
         return self.BM // self.WM * (self.BN // self.WN) * 32
 
-    def blocks(self, rows: int, columns: int) -> int:
-        """How many blocks it takes for a result of this size."""
-        return blocks(rows, self.BM) * blocks(columns, self.BN)
+    @property
+    def shared(self) -> int:
+        """None beyond what the file declares."""
+        return 0
 
 
 TILES = {
@@ -59,8 +55,6 @@ for dtype, tiles in TILES.items():
     declare(FILE, [dtype], *(tile._asdict() for tile in tiles))
 
 PROCESSORS = 100  # of a GPU, for the choice of a tile: a fixed number, so that all compute the same
-ENOUGH_BLOCKS = 400  # for a GPU to be busy: a gradient to weights is cut into parts until there are so many,
-PIXELS_OF_PART = 256  # but none of them shorter than this
 
 
 def tile_for(rows: int, columns: int, products: int, dtype: Any) -> Tile:
@@ -71,111 +65,15 @@ def tile_for(rows: int, columns: int, products: int, dtype: Any) -> Tile:
     """
 
     def time(tile: Tile) -> float:
-        rounds = blocks(products * tile.blocks(rows, columns), PROCESSORS)
+        rounds = blocks(products * tiles_of(tile, rows, columns), PROCESSORS)
         return rounds * tile.BM * tile.BN * (1 + 1 / tile.TM + 1 / tile.TN)
 
     return min(TILES[np.dtype(dtype).name], key=time)
 
 
-def taps_of(C: int, H: int, W: int, g: Window) -> np.ndarray:
-    """(C·KH·KW, 4): for each tap (c, i, j) how far it looks: in the array, rows, columns; its number."""
-    c, i, j = np.indices((C, *g.kernel)).reshape(3, -1)
-    h, v = i * g.dilation[0], j * g.dilation[1]
-    return np.stack([(c * H + h) * W + v, h, v, np.arange(c.size)], axis=1)
+TILED = Implicit(FILE, tile_for)
 
-
-def on_gpu(table: np.ndarray) -> Any:
-    """A table where kernels read it."""
-    return devices.module_of("cuda").asarray(table.astype(np.int32))
-
-
-@functools.lru_cache(maxsize=1024)
-def forward_tables(C: int, H: int, W: int, size: tuple[int, int], g: Window) -> tuple[Any, Any]:
-    """The only phase, and the taps; C is the channels of one group."""
-    (top, _), (left, _) = g.padding
-    taps = taps_of(C, H, W, g)
-    return on_gpu(np.array([[0, len(taps), 0, 0, *size, -top, -left]])), on_gpu(taps)
-
-
-@functools.lru_cache(maxsize=1024)
-def input_tables(
-    w_shape: tuple[int, ...], x_size: tuple[int, ...], y_size: tuple[int, ...], g: Window
-) -> tuple[Any, Any, int, int]:
-    """The phases of gx's pixels, their taps in gy, the number of phases, and the pixels of the largest."""
-    OC, C, KH, KW = w_shape
-    OH, OW = y_size
-    found = phases(*x_size, *y_size, g)[1]
-    rows, taps = [], []
-    for phase in found:
-        first = len(taps)
-        for oc in range(OC // g.groups):
-            for i, j, h, v in phase.taps:
-                taps.append(((oc * OH + h) * OW + v, h, v, (oc * C * KH + i) * KW + j))
-        rows.append((first, len(taps) - first, *phase.first, *phase.size, 0, 0))
-    most = max(phase.size[0] * phase.size[1] for phase in found)
-    return on_gpu(np.array(rows)), on_gpu(np.array(taps, np.int32).reshape(-1, 4)), len(found), most
-
-
-@kernel("conv2d.forward", "cuda", "tiled")
-@kernel("conv2d.forward_clipped", "cuda", "tiled")
-def forward(x: Any, w: Any, b: Any, g: Window, bounds: tuple[float, float] = FREE) -> Any:
-    """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW), clipped to the bounds."""
-    (N, C, H, W), OC, G = x.shape, w.shape[0], g.groups
-    size = g.output_size(H, W)
-    y = empty((N, OC, *size), like=x)
-    K = w.size // OC
-    tables = *forward_tables(C // G, H, W, size, g), 1, size[0] * size[1]
-    return gather(x, w, b, y, tables, g.stride, (1, 1), G, (K, OC // G * K), bounds)
-
-
-@kernel("conv2d.grad_input", "cuda", "tiled")
-def grad_input(gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> Any:
-    """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
-    G, gx = g.groups, empty(x_shape, like=gy)
-    tables = input_tables(w.shape, tuple(x_shape[2:]), gy.shape[2:], g)
-    return gather(gy, w, None, gx, tables, (1, 1), g.stride, G, (w.shape[2] * w.shape[3], w.size // G), FREE)
-
-
-def gather(source, w, b, result, tables, step, apart, G, weights, bounds) -> Any:
-    """Launch the kernel of forward and grad_input."""
-    phase_table, taps, number, pixels = tables
-    N, RC, RH, RW = result.shape
-    tile = tile_for(RC // G, N * pixels, G * number, result.dtype)
-    grid = tile.blocks(RC // G, N * pixels), number, G
-    limits = (result.dtype.type(bound) for bound in bounds)
-    bias = None if b is None else plain(b)
-    sizes = (N, *source.shape[1:], *step, RC, RH, RW, *apart, G, *weights, *limits)
-    args = (plain(source), plain(w), bias, result, phase_table, taps, *sizes)
-    launch(function(FILE, "gather", result.dtype, **tile._asdict()), grid, tile.threads, args)
-    return result
-
-
-@kernel("conv2d.grad_weight", "cuda", "tiled")
-def grad_weight(gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> Any:
-    """The gradient of the loss to w, given the gradient gy to y: (OC, C/groups, KH, KW)."""
-    (N, C, H, W), (_, OC, OH, OW), G = x.shape, gy.shape, g.groups
-    (top, _), (left, _) = g.padding
-    gw = empty(w_shape, like=gy)
-    K, pixels = gw.size // OC, N * OH * OW
-    tile = tile_for(OC // G, K, G * blocks(pixels, PIXELS_OF_PART), gw.dtype)
-    tiles = tile.blocks(OC // G, K)
-    number = max(1, min(ENOUGH_BLOCKS // (tiles * G), pixels // PIXELS_OF_PART))
-    of_part = blocks(pixels, number * tile.BK) * tile.BK
-    number = max(1, blocks(pixels, of_part) if of_part else 1)
-    parts = place_for(number, gw)
-    _, taps = forward_tables(C // G, H, W, (OH, OW), g)
-    sizes = (K, of_part, N, C, H, W, OC, OH, OW, *g.stride, top, left, G, *divisor(OH * OW), *divisor(OW))
-    args = (plain(gy), plain(x), parts, taps, *sizes)
-    launch(function(FILE, "grad_weight", gw.dtype, **tile._asdict()), (tiles, number, G), tile.threads, args)
-    return add_parts(parts, gw)
-
-
-def divisor(d: int) -> tuple[np.uint32, int]:
-    """How to divide a number n below 2³¹ by d: (⌊n·multiplier / 2³²⌋ + n) / 2^shift, see tile.cuh.
-
-    >>> multiplier, shift = divisor(7)
-    >>> [(n * int(multiplier) // 2**32 + n) >> shift for n in (0, 6, 7, 699, 700, 2**31 - 1)]
-    [0, 0, 1, 99, 100, 306783378]
-    """
-    shift = (d - 1).bit_length()
-    return np.uint32(2**32 * (2**shift - d) // d + 1), shift
+kernel("conv2d.forward", "cuda", "tiled")(TILED.forward)
+kernel("conv2d.forward_clipped", "cuda", "tiled")(TILED.forward)
+kernel("conv2d.grad_input", "cuda", "tiled")(TILED.grad_input)
+kernel("conv2d.grad_weight", "cuda", "tiled")(TILED.grad_weight)

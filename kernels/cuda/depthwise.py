@@ -22,8 +22,9 @@ FREE = (-np.inf, np.inf)  # bounds that bound nothing
 ENOUGH_BLOCKS = 1000  # for a GPU to be busy: a gradient to weights is cut into parts until there are so many,
 STRIPS_OF_PART = 512  # but none of them shorter than this
 
-TABLES = [{"K": K, "S": S, "ROWS": ROWS, "THREADS": THREADS} for K in FILTERS for S in STRIDES]
-declare(FILE, ("float32", "float64"), *TABLES)
+for K in FILTERS:
+    for S in STRIDES:
+        declare(FILE, ("float32", "float64"), {"K": K, "S": S, "ROWS": ROWS, "THREADS": THREADS})
 
 
 def known(w_shape: tuple[int, ...], g: Window) -> bool:

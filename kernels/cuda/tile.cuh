@@ -8,16 +8,13 @@
 // four neighbours, so that one instruction fetches four, and the groups of the lanes lie side by side, so
 // that a warp reads from all banks of the shared memory at once.
 #pragma once
+#include "four.cuh"
 
 #define THREADS ((BM / WM) * (BN / WN) * 32)
 #define A_PITCH (BM + 4) // four more, so that the columns of a slice begin in different banks
 #define B_PITCH (BN + 4)
 #define A_LOADS (BM * BK / THREADS) // numbers of a slice that each thread brings
 #define B_LOADS (BN * BK / THREADS)
-
-struct __align__(16) Four {
-    real of[4];
-};
 
 // Where in the block's tile this thread's own numbers are: row(i) and column(j).
 struct Place {
@@ -75,10 +72,4 @@ __device__ __forceinline__ void sum_over_slices(int begin, int end, Bring bring,
         __syncthreads();
     }
     multiply(a[now], b[now], place, sum);
-}
-
-// A number divided by one that is known before the kernel starts: a multiplication and a shift (Granlund and
-// Montgomery 1994). For 0 ≤ n < 2³¹.
-__device__ __forceinline__ int divide(int n, unsigned multiplier, int shift) {
-    return (__umulhi(n, multiplier) + n) >> shift;
 }

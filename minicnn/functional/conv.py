@@ -111,7 +111,7 @@ def conv2d(
     kernel = w.shape[2], w.shape[3]
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
     padding = resolve_padding("conv2d", padding, x.shape[2:], kernel, stride, dilation)
-    window = Window(kernel, stride, padding, dilation, groups)
+    window = Window(kernel, stride, padding, dilation, int(groups))
     fits("conv2d", x, window)
     bounds("conv2d", activation)
     if activation is not None and kernels.offers("conv2d.forward_clipped", x._data):

@@ -1,8 +1,8 @@
 // One block of CUDA threads on one CPU thread: each CUDA thread is a fiber, that is a stack and the registers
 // to go on with. A fiber runs until it waits at a barrier or for its warp; then the next one runs. Everything
-// happens in the same order each time, and since a thread comes as far as it can before its neighbours start,
-// a kernel that lacks a barrier reads what is not there yet and gives wrong numbers here, rather than now and
-// then on a GPU.
+// happens in the same order each time, and since a thread, and a warp, comes as far as it can before the next
+// one starts, a kernel that lacks a barrier reads what is not there yet and gives wrong numbers here, rather
+// than now and then on a GPU.
 #pragma once
 
 #include <csetjmp>
@@ -148,24 +148,40 @@ static void meet(unsigned mask) {
     yield();
 }
 
-static bool release_warps() {
+// Let those lanes of a warp go on that have all met.
+static bool release_warp(unsigned first) {
     bool released = false;
-    for (unsigned first = 0; first < threads; first += 32)
-        for (unsigned t = first; t < first + 32 && t < threads; ++t) {
-            if (fibers[t].state != AT_WARP)
-                continue;
-            unsigned mask = fibers[t].mask, here = 0;
-            for (unsigned other = first; other < first + 32 && other < threads; ++other)
-                if (fibers[other].state == AT_WARP && fibers[other].mask == mask)
-                    here |= 1u << (other - first);
-            if ((here & mask) != mask)
-                continue;
-            for (unsigned other = first; other < first + 32 && other < threads; ++other)
-                if (mask >> (other - first) & 1)
-                    fibers[other].state = READY;
-            released = true;
-        }
+    unsigned end = first + 32 < threads ? first + 32 : threads;
+    for (unsigned t = first; t < end; ++t) {
+        if (fibers[t].state != AT_WARP)
+            continue;
+        unsigned mask = fibers[t].mask, here = 0;
+        for (unsigned other = first; other < end; ++other)
+            if (fibers[other].state == AT_WARP && fibers[other].mask == mask)
+                here |= 1u << (other - first);
+        if ((here & mask) != mask)
+            continue;
+        for (unsigned other = first; other < end; ++other)
+            if (mask >> (other - first) & 1)
+                fibers[other].state = READY;
+        released = true;
+    }
     return released;
+}
+
+// Run a warp until no lane of it can go on by itself. How many have ended?
+static unsigned run_warp(unsigned first, bool backwards) {
+    unsigned size = first + 32 < threads ? 32 : threads - first, finished;
+    do {
+        finished = 0;
+        for (unsigned i = 0; i < size; ++i) {
+            Fiber &fiber = fibers[first + (backwards ? size - 1 - i : i)];
+            if (fiber.state == READY)
+                resume(fiber);
+            finished += fiber.state == FINISHED;
+        }
+    } while (release_warp(first));
+    return finished;
 }
 
 static void release_barrier() {
@@ -194,7 +210,10 @@ static void release_barrier() {
         fibers[t].state = READY;
 }
 
+static bool copies_at_once; // or when they are waited for: a GPU may do either
+
 static void run_block(size_t shared, bool backwards) {
+    copies_at_once = backwards;
 #if defined(__ELF__)
     if (__start_cuda_shared)
         memset(__start_cuda_shared, 0xFF, __stop_cuda_shared - __start_cuda_shared);
@@ -208,18 +227,13 @@ static void run_block(size_t shared, bool backwards) {
         fiber.copies.clear();
         fiber.index = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
     }
-    for (;;) {
+    for (unsigned warps = (threads + 31) / 32;;) {
         unsigned finished = 0;
-        for (unsigned i = 0; i < threads; ++i) {
-            Fiber &fiber = fibers[backwards ? threads - 1 - i : i];
-            if (fiber.state == READY)
-                resume(fiber);
-            finished += fiber.state == FINISHED;
-        }
+        for (unsigned i = 0; i < warps; ++i)
+            finished += run_warp((backwards ? warps - 1 - i : i) * 32, backwards);
         if (finished == threads)
             return;
-        if (!release_warps())
-            release_barrier();
+        release_barrier();
     }
 }
 

@@ -82,6 +82,7 @@ class RawKernel:
             raise RuntimeError(f"{self.name}: {failed.decode()}")
         for n, arg in enumerate(args):
             if is_array(arg) and (damage := arg.data.mem.damage()):
+                arg.data.mem.restore_guards()  # what is said here is not to be said again later
                 raise RuntimeError(f"{self.name}: argument {n}: {damage}")
 
     def _check_sizes(self, grid: tuple, block: tuple, shared: int) -> None:

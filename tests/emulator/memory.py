@@ -4,6 +4,7 @@ Beyond the guard zones lie pages that nobody may touch, not even to read: a kern
 """
 
 import ctypes
+import functools
 import mmap
 import weakref
 
@@ -71,8 +72,12 @@ class MemoryPool:
             raise GuardError("; ".join(found))
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+@functools.cache
+def _protect():
+    """The system's mprotect, looked up when it is needed: some systems have none."""
+    mprotect = ctypes.CDLL(None, use_errno=True).mprotect
+    mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return mprotect
 
 
 def pages(room):
@@ -80,7 +85,7 @@ def pages(room):
     inner = -(-room // PAGE) * PAGE
     every = np.frombuffer(mmap.mmap(-1, inner + 2 * PAGE), np.uint8)
     for page in (0, PAGE + inner):
-        if _libc.mprotect(every.ctypes.data + page, PAGE, 0):
+        if _protect()(every.ctypes.data + page, PAGE, 0):
             raise OSError(ctypes.get_errno(), "mprotect")
     return every[PAGE:-PAGE]
 

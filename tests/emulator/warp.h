@@ -134,20 +134,25 @@ inline void load_matrices(unsigned *r, const void *row, bool transposed) {
     }
 }
 
-// An asynchronous copy happens as late as it may: when it is waited for.
+inline void perform(const Copy &copy) {
+    copy.valid ? memcpy(copy.to, copy.from, copy.bytes) : memset(copy.to, 0, copy.bytes);
+}
+
+// An asynchronous copy happens as late as it may, when it is waited for; in every second block at once.
 inline void copy_later(void *to, const void *from, unsigned bytes, bool valid) {
     if (reinterpret_cast<uintptr_t>(to) % bytes || (valid && reinterpret_cast<uintptr_t>(from) % bytes))
         fail("an asynchronous copy to or from a misaligned address");
     if (current->copies.empty())
         current->copies.emplace_back();
-    current->copies.back().push_back({to, from, bytes, valid});
+    Copy copy = {to, from, bytes, valid};
+    copies_at_once ? perform(copy) : current->copies.back().push_back(copy);
 }
 
 inline void copy_all_but(unsigned groups) {
     auto &copies = current->copies;
     while (copies.size() > groups + 1) {
         for (const Copy &copy : copies.front())
-            copy.valid ? memcpy(copy.to, copy.from, copy.bytes) : memset(copy.to, 0, copy.bytes);
+            perform(copy);
         copies.erase(copies.begin());
     }
 }

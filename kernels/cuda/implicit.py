@@ -1,0 +1,162 @@
+"""Convolution as a product of matrices: the tables of tables.cuh, and how its kernels are launched.
+
+The rungs that work this way differ in how they multiply; their files have the same two kernels, ``gather``
+for forward and for the gradient to the input, and ``grad_weight``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from minicnn import backend as devices
+from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.compiling import blocks, function, launch
+from minicnn.kernels.cuda.parts import add_parts, place_for
+from minicnn.kernels.geometry import Window, phases
+
+FREE = (-np.inf, np.inf)  # bounds that bound nothing
+
+ENOUGH_BLOCKS = 400  # for a GPU to be busy: a gradient to weights is cut into parts until there are so many,
+PIXELS_OF_PART = 256  # but none of them shorter than this
+
+
+class Tile(Protocol):
+    """The result's rows and columns that a block computes, and the depth of a slice of the sum."""
+
+    @property
+    def BM(self) -> int: ...
+    @property
+    def BN(self) -> int: ...
+    @property
+    def BK(self) -> int: ...
+
+    @property
+    def threads(self) -> int:
+        """The threads of a block."""
+
+    @property
+    def shared(self) -> int:
+        """The bytes of dynamic shared memory of a block."""
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+def tiles_of(tile: Tile, rows: int, columns: int) -> int:
+    """How many blocks it takes for a result of this size."""
+    return blocks(rows, tile.BM) * blocks(columns, tile.BN)
+
+
+class Implicit:
+    """The three passes of a convolution by the kernels of a file, with the tiles that ``tile_for`` chooses.
+
+    It is given the result's rows and columns, the number of such products, and the dtype.
+    """
+
+    def __init__(self, file: str, tile_for: Callable[[int, int, int, Any], Tile]) -> None:
+        self.file, self.tile_for = file, tile_for
+
+    def forward(self, x: Any, w: Any, b: Any, g: Window, bounds: tuple[float, float] = FREE) -> Any:
+        """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW), clipped to the bounds."""
+        (N, C, H, W), OC, G = x.shape, w.shape[0], g.groups
+        size = g.output_size(H, W)
+        y = empty((N, OC, *size), like=x)
+        K = w.size // OC
+        tables = *forward_tables(C // G, H, W, size, g), 1, size[0] * size[1]
+        return self._gather(x, w, b, y, tables, g.stride, (1, 1), G, (K, OC // G * K), bounds)
+
+    def grad_input(self, gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> Any:
+        """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
+        G, gx = g.groups, empty(x_shape, like=gy)
+        tables = input_tables(w.shape, tuple(x_shape[2:]), gy.shape[2:], g)
+        weights = w.shape[2] * w.shape[3], w.size // G
+        return self._gather(gy, w, None, gx, tables, (1, 1), g.stride, G, weights, FREE)
+
+    def _gather(self, source, w, b, result, tables, step, apart, G, weights, bounds) -> Any:
+        phase_table, taps, number, pixels = tables
+        N, RC, RH, RW = result.shape
+        tile = self.tile_for(RC // G, N * pixels, G * number, result.dtype)
+        grid = tiles_of(tile, RC // G, N * pixels), number, G
+        limits = (result.dtype.type(bound) for bound in bounds)
+        bias = None if b is None else plain(b)
+        sizes = (N, *source.shape[1:], *step, RC, RH, RW, *apart, G, *weights, *limits)
+        args = (plain(source), plain(w), bias, result, phase_table, taps, *sizes)
+        launch(self._function("gather", tile, result), grid, tile.threads, args, tile.shared)
+        return result
+
+    def grad_weight(self, gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> Any:
+        """The gradient of the loss to w, given the gradient gy to y: (OC, C/groups, KH, KW)."""
+        (N, C, H, W), (_, OC, OH, OW), G = x.shape, gy.shape, g.groups
+        (top, _), (left, _) = g.padding
+        gw = empty(w_shape, like=gy)
+        K, pixels = gw.size // OC, N * OH * OW
+        tile = self.tile_for(OC // G, K, G * blocks(pixels, PIXELS_OF_PART), gw.dtype)
+        tiles = tiles_of(tile, OC // G, K)
+        number = max(1, min(ENOUGH_BLOCKS // (tiles * G), pixels // PIXELS_OF_PART))
+        of_part = blocks(pixels, number * tile.BK) * tile.BK
+        number = blocks(pixels, of_part) if pixels else 1
+        parts = place_for(number, gw)
+        _, taps = forward_tables(C // G, H, W, (OH, OW), g)
+        divisors = *divisor(OH * OW), *divisor(OW)
+        sizes = (K, of_part, N, C, H, W, OC, OH, OW, *g.stride, top, left, G, *divisors)
+        args = (plain(gy), plain(x), parts, taps, *sizes)
+        grid = tiles, number, G
+        launch(self._function("grad_weight", tile, gw), grid, tile.threads, args, tile.shared)
+        return add_parts(parts, gw)
+
+    def _function(self, name: str, tile: Tile, result: Any) -> Any:
+        return function(self.file, name, result.dtype, **tile._asdict())
+
+
+def taps_of(C: int, H: int, W: int, g: Window) -> np.ndarray:
+    """(C·KH·KW, 4): for each tap (c, i, j) how far it looks: in the array, rows, columns; its number."""
+    c, i, j = np.indices((C, *g.kernel)).reshape(3, -1)
+    h, v = i * g.dilation[0], j * g.dilation[1]
+    return np.stack([(c * H + h) * W + v, h, v, np.arange(c.size)], axis=1)
+
+
+def on_gpu(table: np.ndarray) -> Any:
+    """A table where kernels read it."""
+    return devices.module_of("cuda").asarray(table.astype(np.int32))
+
+
+@functools.lru_cache(maxsize=1024)
+def forward_tables(C: int, H: int, W: int, size: tuple[int, int], g: Window) -> tuple[Any, Any]:
+    """The only phase, and the taps; C is the channels of one group."""
+    (top, _), (left, _) = g.padding
+    taps = taps_of(C, H, W, g)
+    return on_gpu(np.array([[0, len(taps), 0, 0, *size, -top, -left]])), on_gpu(taps)
+
+
+@functools.lru_cache(maxsize=1024)
+def input_tables(
+    w_shape: tuple[int, ...], x_size: tuple[int, ...], y_size: tuple[int, ...], g: Window
+) -> tuple[Any, Any, int, int]:
+    """The phases of gx's pixels, their taps in gy, the number of phases, and the pixels of the largest."""
+    OC, C, KH, KW = w_shape
+    OH, OW = y_size
+    found = phases(*x_size, *y_size, g)[1]
+    rows: list[tuple[int, ...]] = []
+    taps: list[tuple[int, ...]] = []
+    for phase in found:
+        first = len(taps)
+        for oc in range(OC // g.groups):
+            for i, j, h, v in phase.taps:
+                taps.append(((oc * OH + h) * OW + v, h, v, (oc * C * KH + i) * KW + j))
+        rows.append((first, len(taps) - first, *phase.first, *phase.size, 0, 0))
+    most = max(phase.size[0] * phase.size[1] for phase in found)
+    return on_gpu(np.array(rows)), on_gpu(np.array(taps, np.int32).reshape(-1, 4)), len(found), most
+
+
+def divisor(d: int) -> tuple[np.uint32, int]:
+    """How to divide a number n below 2³¹ by d: (⌊n·multiplier / 2³²⌋ + n) / 2^shift, see tile.cuh.
+
+    >>> multiplier, shift = divisor(7)
+    >>> [(n * int(multiplier) // 2**32 + n) >> shift for n in (0, 6, 7, 699, 700, 2**31 - 1)]
+    [0, 0, 1, 99, 100, 306783378]
+    """
+    shift = (d - 1).bit_length()
+    return np.uint32(2**32 * (2**shift - d) // d + 1), shift
