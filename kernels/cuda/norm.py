@@ -47,9 +47,8 @@ def rows(*arrays: Any) -> Rows:
     if P % V or any(array.data.ptr % 16 for array in given):
         V = 1
     packs = N * P // V
-    parts = min(blocks(ENOUGH_BLOCKS, max(C, 1)), blocks(packs, PACKS_OF_PART), MOST_PARTS)
-    of_part = max(1, blocks(packs, max(parts, 1)))
-    return Rows(V, N, C, P // V, of_part, max(1, blocks(packs, of_part)))
+    parts = max(1, min(blocks(ENOUGH_BLOCKS, max(C, 1)), packs // PACKS_OF_PART, MOST_PARTS))
+    return Rows(V, N, C, P // V, blocks(packs, parts), parts)
 
 
 def run(name: str, r: Rows, dtype: Any, args: tuple) -> None:

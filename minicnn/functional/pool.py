@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -159,10 +160,7 @@ def avg_pool2d(
     """
     x = as_variable(x)
     window, shape = pool_window("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
-    rows, columns = (
-        _entries(x.shape[axis + 2], shape[axis], window, axis, count_include_pad) for axis in (0, 1)
-    )
-    divisor = backend.move(np.outer(rows, columns).astype(x.dtype), x.device)
+    divisor = _divisor(x.shape[2:], shape, window, bool(count_include_pad), x.dtype, x.device)
     return AvgPool2d(divisor, window)(x)
 
 
@@ -177,7 +175,9 @@ def adaptive_avg_pool2d(x: Any, output_size: int | Sequence[int | None] | None) 
     """
     x = as_variable(x)
     OH, OW = _adaptive("adaptive_avg_pool2d", x, output_size)
-    rows, columns = (backend.move(bins(*sizes), x.device) for sizes in ((x.shape[2], OH), (x.shape[3], OW)))
+    # Bins stay on the CPU, whichever device x is on: there is nothing to wait for, and the GPU's kernels work
+    # them out from their number.
+    rows, columns = np.array(bins(x.shape[2], OH)), np.array(bins(x.shape[3], OW))
     return AdaptiveAvgPool2d(rows, columns)(x)
 
 
@@ -213,8 +213,22 @@ def pool_window(
     return window, (sizes[0], sizes[1])
 
 
+@functools.lru_cache(64)
+def _divisor(
+    size: tuple[int, int],
+    windows: tuple[int, int],
+    window: Window,
+    count_include_pad: bool,
+    dtype: np.dtype,
+    device: str,
+) -> Array:
+    """How many entries the mean of each window has. Kept: to bring it to a GPU takes longer than to pool."""
+    rows, columns = (_entries(size[axis], windows[axis], window, axis, count_include_pad) for axis in (0, 1))
+    return backend.move(np.outer(rows, columns).astype(dtype), device)
+
+
 def _entries(size: int, windows: int, window: Window, axis: int, count_include_pad: bool) -> Array:
-    """How many entries the mean of each window has along one axis."""
+    """How many entries the mean of each window has. Kept: to bring it to a GPU takes longer than to pool."""
     padding = window.padding[axis][0]
     start = np.arange(windows) * window.stride[axis] - padding
     end = np.minimum(start + window.kernel[axis], size + padding)
