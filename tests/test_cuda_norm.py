@@ -1,13 +1,14 @@
-"""The CUDA kernels for normalisation, beyond what the table of cases asks of every family."""
+"""The CUDA kernels for batch norm, beyond what the table of cases asks of every family."""
 
 import numpy as np
 import pytest
-from cases import DTYPES, LAYOUTS, assert_close, layouts, normal
+from cases import DTYPES, LAYOUTS, assert_close, by_numpy, kernel_on, layouts, normal
 from emulator.use import cupy
 
 import minicnn as mc
+from minicnn import functional as F
 from minicnn import kernels, models
-from minicnn.kernels.cuda import lrn, norm
+from minicnn.kernels.cuda import norm
 from minicnn.kernels.cuda.sources import source
 
 __all__ = ["cupy"]  # a fixture
@@ -17,25 +18,10 @@ CLOSE = {np.float32: 2e-5, np.float64: 1e-12}
 BOUNDS = {"nothing": (-np.inf, np.inf), "ReLU": (0.0, np.inf), "ReLU6": (0.0, 6.0)}
 
 
-def on_device(module, operation, *args):
-    """Run a kernel on the GPU's copies of the arrays; the results as NumPy arrays, None as it is."""
-    results = kernels.run(operation, *(module.asarray(a) if isinstance(a, np.ndarray) else a for a in args))
-    results = results if isinstance(results, tuple) else (results,)
-    return [None if result is None else result.get() for result in results]
-
-
 def arrays(shape, dtype):
     """gy, x, shortcut, w and b; x far from mean 0 and deviation 1."""
     gy, x, s = (normal(name, shape, dtype) for name in ("gy", "x", "s"))
     return gy, 3 * x + 10, s, normal("w", shape[1], dtype) + 2, normal("b", shape[1], dtype)
-
-
-def reference(operation, *args):
-    """What NumPy's kernels compute, in float64."""
-    args = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args]
-    with mc.use("numpy"):
-        results = kernels.run(operation, *args)
-    return results if isinstance(results, tuple) else (results,)
 
 
 # Batch norm: how channels are cut up
@@ -57,16 +43,16 @@ def test_channels_in_parts(cupy, shape, dtype):
     gy, x, _, w, b = arrays(shape, dtype)
     r = norm.rows(cupy.asarray(x), None)
     assert (r.V, r.parts) == SHAPES[shape][DTYPES.index(dtype)]
-    y, mean, var, inverse = on_device(cupy, "batch_norm.training", x, w, b, EPS)
-    expected = reference("batch_norm.training", x, w, b, EPS)
+    y, mean, var, inverse = kernel_on(cupy, "batch_norm.training", x, w, b, EPS)
+    expected = by_numpy("batch_norm.training", x, w, b, EPS)
     assert_close([y, mean, var, inverse], expected, CLOSE[dtype])
     given = mean, var
-    results = on_device(cupy, "batch_norm.training_backward", gy, x, mean, inverse, w)
-    assert_close(results, reference("batch_norm.training_backward", gy, x, mean, inverse, w), CLOSE[dtype])
-    results = on_device(cupy, "batch_norm.inference", x, *given, w, b, EPS)
-    assert_close(results, reference("batch_norm.inference", x, *given, w, b, EPS), CLOSE[dtype])
-    results = on_device(cupy, "batch_norm.inference_backward", gy, x, *given, w, EPS)
-    assert_close(results, reference("batch_norm.inference_backward", gy, x, *given, w, EPS), CLOSE[dtype])
+    results = kernel_on(cupy, "batch_norm.training_backward", gy, x, mean, inverse, w)
+    assert_close(results, by_numpy("batch_norm.training_backward", gy, x, mean, inverse, w), CLOSE[dtype])
+    results = kernel_on(cupy, "batch_norm.inference", x, *given, w, b, EPS)
+    assert_close(results, by_numpy("batch_norm.inference", x, *given, w, b, EPS), CLOSE[dtype])
+    results = kernel_on(cupy, "batch_norm.inference_backward", gy, x, *given, w, EPS)
+    assert_close(results, by_numpy("batch_norm.inference_backward", gy, x, *given, w, EPS), CLOSE[dtype])
     assert {result.dtype for result in results} == {np.dtype(dtype)}
 
 
@@ -111,7 +97,7 @@ def test_variance_in_float32(cupy, kind, shape):
     x = HARD[kind](normal("x", shape)).astype(np.float32)
     wide = x.astype(np.float64)
     one = np.ones(1, np.float32)
-    y, mean, var, inverse = on_device(cupy, "batch_norm.training", x, one, 0 * one, 0.0)
+    y, mean, var, inverse = kernel_on(cupy, "batch_norm.training", x, one, 0 * one, 0.0)
     np.testing.assert_allclose(var, wide.var(), rtol=1e-5)
     np.testing.assert_allclose(inverse, 1 / wide.std(), rtol=1e-5)
     np.testing.assert_allclose(mean, wide.mean(), atol=1e-6 * np.abs(wide).max())
@@ -121,7 +107,7 @@ def test_variance_in_float32(cupy, kind, shape):
 def test_a_constant_has_no_variance(cupy):
     x = np.full((9, 2, 13, 13), 1234.567, np.float32)
     one = np.ones(2, np.float32)
-    y, mean, var, _ = on_device(cupy, "batch_norm.training", x, one, one / 4, EPS)
+    y, mean, var, _ = kernel_on(cupy, "batch_norm.training", x, one, one / 4, EPS)
     assert (var <= 1e-6).all()
     np.testing.assert_allclose(mean, x[0, 0, 0, 0], rtol=1e-6)
     np.testing.assert_allclose(y, 0.25, atol=0.1)  # what rounding leaves of x − mean, over √ε
@@ -131,10 +117,48 @@ def test_nan_is_not_hidden(cupy):
     x = normal("x", (2, 2, 3, 3), np.float32)
     x[1, 0, 1, 2] = np.nan
     one = np.ones(2, np.float32)
-    y, mean, var, inverse = on_device(cupy, "batch_norm.training_clipped", x, one, one, EPS, x, (0.0, 6.0))
+    y, mean, var, inverse = kernel_on(cupy, "batch_norm.training_clipped", x, one, one, EPS, x, (0.0, 6.0))
     assert np.isnan(y[:, 0]).all()
     assert all(np.isnan(result[0]) for result in (mean, var, inverse))
     assert np.isfinite(y[:, 1]).all()
+
+
+# Running statistics
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("given", ["both", "mean", "var", "every second number"])
+def test_running_statistics(cupy, given, dtype):
+    x = normal("x", (3, 300, 2), dtype)
+    wide = x.astype(np.float64)
+    batch = wide.mean((0, 2)), wide.var((0, 2)) * 6 / 5
+    before = [normal(name, 600, dtype) for name in ("mean", "var")]
+    step = 2 if given == "every second number" else 1
+    memory = [cupy.asarray(one) for one in before]
+    running = [one[: 300 * step : step] for one in memory]
+    if given in ("mean", "var"):
+        running[1 if given == "mean" else 0] = None
+    with mc.use("cuda"), mc.trace() as ran:
+        F.batch_norm(mc.Tensor(cupy.asarray(x)), *running, training=True, momentum=0.3)
+    assert [one.operation for one in ran] == ["batch_norm.training", "batch_norm.update"]
+    for array, old, new, one in zip(memory, before, batch, running, strict=True):
+        expected = old.astype(np.float64)
+        if one is not None:
+            expected[: 300 * step : step] = 0.7 * old[: 300 * step : step] + 0.3 * new
+        assert_close([array.get()], [expected], CLOSE[dtype] / 10)
+
+
+def test_running_statistics_as_arithmetic_of_arrays(cupy):
+    """What the kernel stands for, which runs where nothing is to be fused."""
+    x = mc.Tensor(cupy.asarray(normal("x", (3, 5, 2))))
+    results = []
+    for fuse in (True, False):
+        mean, var = cupy.asarray(normal("mean", 5)), cupy.asarray(normal("var", 5))
+        with mc.use("cuda", fuse=fuse), mc.trace() as ran:
+            F.batch_norm(x, mean, var, training=True)
+        assert ("batch_norm.update" in {one.operation for one in ran}) == fuse
+        results.append([mean.get(), var.get()])
+    assert_close(*results, 1e-15)
 
 
 # Batch norm with what follows
@@ -153,20 +177,20 @@ def test_what_follows_on_the_same_trip(cupy, shape, activation, with_shortcut, d
     bounds, s = BOUNDS[activation], s if with_shortcut else None
     shortcut = 0 if s is None else s.astype(np.float64)
 
-    plain, *expected = reference("batch_norm.training", x, w, b, EPS)
-    y, *statistics = on_device(cupy, "batch_norm.training_clipped", x, w, b, EPS, s, bounds)
+    plain, *expected = by_numpy("batch_norm.training", x, w, b, EPS)
+    y, *statistics = kernel_on(cupy, "batch_norm.training_clipped", x, w, b, EPS, s, bounds)
     assert_close([y, *statistics], [clipped(plain + shortcut, bounds), *expected], CLOSE[dtype])
 
     mean, var, inverse = statistics
-    (plain,) = reference("batch_norm.inference", x, mean, var, w, b, EPS)
-    results = on_device(cupy, "batch_norm.inference_clipped", x, mean, var, w, b, EPS, s, bounds)
+    (plain,) = by_numpy("batch_norm.inference", x, mean, var, w, b, EPS)
+    results = kernel_on(cupy, "batch_norm.inference_clipped", x, mean, var, w, b, EPS, s, bounds)
     assert_close(results, [clipped(plain + shortcut, bounds)], CLOSE[dtype])
 
     given = None if activation == "nothing" else y
     args = gy, x, mean, inverse, w, given, bounds, with_shortcut
-    *results, gs = on_device(cupy, "batch_norm.training_backward_clipped", *args)
+    *results, gs = kernel_on(cupy, "batch_norm.training_backward_clipped", *args)
     passed = np.where((y > bounds[0]) & (y < bounds[1]), gy, 0)
-    expected = reference("batch_norm.training_backward", passed, x, mean, inverse, w)
+    expected = by_numpy("batch_norm.training_backward", passed, x, mean, inverse, w)
     assert_close(results, expected, CLOSE[dtype])
     assert (gs is None) == (not with_shortcut)
     if with_shortcut:
@@ -207,54 +231,19 @@ def test_no_numbers(cupy, shape):
     """Nothing to normalise: gradients to w and b are sums of nothing."""
     gy, x, s, w, b = arrays(shape, np.float32)
     mean, var = b, w * w
-    (y,) = on_device(cupy, "batch_norm.inference_clipped", x, mean, var, w, b, EPS, s, (0.0, 6.0))
-    gx, gw, gb = on_device(cupy, "batch_norm.inference_backward", gy, x, mean, var, w, EPS)
+    (y,) = kernel_on(cupy, "batch_norm.inference_clipped", x, mean, var, w, b, EPS, s, (0.0, 6.0))
+    gx, gw, gb = kernel_on(cupy, "batch_norm.inference_backward", gy, x, mean, var, w, EPS)
     assert y.shape == gx.shape == shape
     assert not gw.any()
     assert not gb.any()
     assert gw.shape == gb.shape == w.shape
-    if len(shape) == 4:
-        y, d = on_device(cupy, "local_response_norm.forward", x, 5, 1.0, 0.75, 2.0)
-        (gx,) = on_device(cupy, "local_response_norm.backward", gy, x, d, 5, 1.0, 0.75)
-        assert y.shape == d.shape == gx.shape == shape
-
-
-# Local response norm: windows in registers, and channels in segments
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("C", [1, 2, 15, 33, 40, 51])
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 40, 200])
-def test_windows_and_segments(cupy, size, C, dtype):
-    gy, x = normal("gy", (2, C, 7), dtype), normal("x", (2, C, 7), dtype)
-    y, d = on_device(cupy, "local_response_norm.forward", x, size, 2.0, 0.75, 1.5)
-    assert_close([y, d], reference("local_response_norm.forward", x, size, 2.0, 0.75, 1.5), CLOSE[dtype] / 10)
-    results = on_device(cupy, "local_response_norm.backward", gy, x, d, size, 2.0, 0.75)
-    expected = reference("local_response_norm.backward", gy, x, d, size, 2.0, 0.75)
-    assert_close(results, expected, CLOSE[dtype] / 10)
-
-
-def test_few_pixels_have_segments_of_channels():
-    assert lrn.segment(128 * 27 * 27, 256) == 128
-    assert lrn.segment(14, 51) == 17
-    assert lrn.segment(14, 15) == 15
-
-
-def test_a_large_number_leaves_nothing_behind(cupy):
-    """Channels beyond the window of 1e4 have sums of their own, not what rounding left of 1e8."""
-    x = np.full((1, 16, 1), 1e-2, np.float32)
-    x[0, 3] = 1e4
-    _, d = on_device(cupy, "local_response_norm.forward", x, 5, 5.0, 0.75, 0.0)
-    _, expected = reference("local_response_norm.forward", x, 5, 5.0, 0.75, 0.0)
-    assert_close([d[:, 6:]], [expected[:, 6:]], 1e-6)
 
 
 # The same bits in each run
 
 
-@pytest.mark.parametrize("file", [norm.FILE, lrn.FILE])
-def test_no_sum_is_in_the_order_in_which_threads_happen_to_come(file):
-    assert "atomic" not in source(file)
+def test_no_sum_is_in_the_order_in_which_threads_happen_to_come():
+    assert "atomic" not in source(norm.FILE)
 
 
 def test_the_same_bits_in_each_run(cupy):
@@ -262,9 +251,9 @@ def test_the_same_bits_in_each_run(cupy):
 
     def run():
         bounds = BOUNDS["ReLU"]
-        y, mean, var, inverse = on_device(cupy, "batch_norm.training_clipped", x, w, b, EPS, s, bounds)
+        y, mean, var, inverse = kernel_on(cupy, "batch_norm.training_clipped", x, w, b, EPS, s, bounds)
         args = gy, x, mean, inverse, w, y, bounds, True
-        return [y, mean, var, *on_device(cupy, "batch_norm.training_backward_clipped", *args)]
+        return [y, mean, var, *kernel_on(cupy, "batch_norm.training_backward_clipped", *args)]
 
     for one, other in zip(run(), run(), strict=True):
         assert one.tobytes() == other.tobytes()

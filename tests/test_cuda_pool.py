@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from cases import DTYPES, assert_close, distinct, normal
+from cases import DTYPES, assert_close, by_numpy, distinct, kernel_on, normal
 from emulator.use import cupy
 
-import minicnn as mc
-from minicnn import kernels
 from minicnn.functional.pool import bins
 from minicnn.kernels import Window
 from minicnn.kernels.cuda import grid, pool
@@ -16,19 +14,6 @@ __all__ = ["cupy"]  # a fixture
 
 CLOSE = {np.float32: 1e-6, np.float64: 1e-14}
 NONE = ((0, 0), (0, 0))
-
-
-def on_device(module, operation, *args):
-    """Run a kernel on the GPU's copies of the arrays; the results as NumPy arrays."""
-    results = kernels.run(operation, *(module.asarray(a) if isinstance(a, np.ndarray) else a for a in args))
-    return [result.get() for result in (results if isinstance(results, tuple) else (results,))]
-
-
-def reference(operation, *args):
-    """What NumPy's kernels compute."""
-    with mc.use("numpy"):
-        results = kernels.run(operation, *args)
-    return list(results) if isinstance(results, tuple) else [results]
 
 
 def lanes_of(monkeypatch):
@@ -48,13 +33,13 @@ def every_kernel(cupy, dtype):
     x, g = distinct("x", (3, 5, 13, 11), dtype), Window((3, 3), (2, 2), ((1, 1), (1, 1)))
     size = g.output_size(13, 11)
     gy, divisor = normal("gy", (3, 5, *size), dtype), np.full(size, 9, dtype)
-    y, winner = on_device(cupy, "max_pool2d.forward", x, *size, g)
-    found = [y, winner, *on_device(cupy, "max_pool2d.backward", gy, winner, x.shape, g)]
-    found += on_device(cupy, "avg_pool2d.forward", x, divisor, g)
-    found += on_device(cupy, "avg_pool2d.backward", gy, divisor, x.shape, g)
+    y, winner = kernel_on(cupy, "max_pool2d.forward", x, *size, g)
+    found = [y, winner, *kernel_on(cupy, "max_pool2d.backward", gy, winner, x.shape, g)]
+    found += kernel_on(cupy, "avg_pool2d.forward", x, divisor, g)
+    found += kernel_on(cupy, "avg_pool2d.backward", gy, divisor, x.shape, g)
     even = np.array(bins(13, size[0])), np.array(bins(11, size[1]))
-    found += on_device(cupy, "adaptive_avg_pool2d.forward", x, *even)
-    return found + on_device(cupy, "adaptive_avg_pool2d.backward", gy, *even, x.shape)
+    found += kernel_on(cupy, "adaptive_avg_pool2d.forward", x, *even)
+    return found + kernel_on(cupy, "adaptive_avg_pool2d.backward", gy, *even, x.shape)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -92,8 +77,8 @@ def test_winners_are_numpys(cupy, g, dtype):
     """Also of the same dtype: a family's winners mean the same to another's backward."""
     x = np.round(3 * normal("x", (2, 3, 18, 19), dtype))  # with many ties
     x[0, 0, 4, 4] = np.nan
-    y, winner = on_device(cupy, "max_pool2d.forward", x, *g.output_size(18, 19), g)
-    expected, wanted = reference("max_pool2d.forward", x, *g.output_size(18, 19), g)
+    y, winner = kernel_on(cupy, "max_pool2d.forward", x, *g.output_size(18, 19), g)
+    expected, wanted = by_numpy("max_pool2d.forward", x, *g.output_size(18, 19), g)
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_array_equal(winner, wanted)
     assert winner.dtype == wanted.dtype
@@ -119,12 +104,11 @@ def test_average_of_large_windows(cupy, shape, g, lanes, dtype, monkeypatch):
     size = g.output_size(*shape[2:])
     x, gy = normal("x", shape, dtype), normal("gy", (*shape[:2], *size), dtype)
     divisor = np.arange(1, 1 + size[0] * size[1]).reshape(size).astype(dtype)
-    results = on_device(cupy, "avg_pool2d.forward", x, divisor, g)
+    results = kernel_on(cupy, "avg_pool2d.forward", x, divisor, g)
     assert seen == [lanes]
-    results += on_device(cupy, "avg_pool2d.backward", gy, divisor, shape, g)
-    wide = [array.astype(np.float64) for array in (x, gy, divisor)]
-    expected = reference("avg_pool2d.forward", wide[0], wide[2], g)
-    expected += reference("avg_pool2d.backward", wide[1], wide[2], shape, g)
+    results += kernel_on(cupy, "avg_pool2d.backward", gy, divisor, shape, g)
+    expected = by_numpy("avg_pool2d.forward", x, divisor, g)
+    expected += by_numpy("avg_pool2d.backward", gy, divisor, shape, g)
     assert_close(results, expected, 3 * CLOSE[dtype])
 
 
@@ -149,22 +133,22 @@ def test_bins(cupy, size, output_size, lanes, dtype, monkeypatch):
     seen = lanes_of(monkeypatch)
     x, gy = normal("x", (2, 3, *size), dtype), normal("gy", (2, 3, *output_size), dtype)
     even = [np.array(bins(*pair)) for pair in zip(size, output_size, strict=True)]
-    results = on_device(cupy, "adaptive_avg_pool2d.forward", x, *even)
+    results = kernel_on(cupy, "adaptive_avg_pool2d.forward", x, *even)
     assert seen == [lanes]
-    results += on_device(cupy, "adaptive_avg_pool2d.backward", gy, *even, x.shape)
-    expected = reference("adaptive_avg_pool2d.forward", x.astype(np.float64), *even)
-    expected += reference("adaptive_avg_pool2d.backward", gy.astype(np.float64), *even, x.shape)
+    results += kernel_on(cupy, "adaptive_avg_pool2d.backward", gy, *even, x.shape)
+    expected = by_numpy("adaptive_avg_pool2d.forward", x, *even)
+    expected += by_numpy("adaptive_avg_pool2d.backward", gy, *even, x.shape)
     assert_close(results, expected, CLOSE[dtype])
 
 
 def test_bins_of_no_images(cupy):
     even = np.array(bins(6, 2)), np.array(bins(7, 1))
-    (y,) = on_device(cupy, "adaptive_avg_pool2d.forward", np.ones((0, 3, 6, 7)), *even)
-    (gx,) = on_device(cupy, "adaptive_avg_pool2d.backward", y, *even, (0, 3, 6, 7))
+    (y,) = kernel_on(cupy, "adaptive_avg_pool2d.forward", np.ones((0, 3, 6, 7)), *even)
+    (gx,) = kernel_on(cupy, "adaptive_avg_pool2d.backward", y, *even, (0, 3, 6, 7))
     assert (y.shape, gx.shape) == ((0, 3, 2, 1), (0, 3, 6, 7))
 
 
 def test_more_bins_than_kernels_can_count(cupy):
     x, rows, columns = np.zeros((1, 1, 1, 50_000)), np.zeros((1, 2), int), np.zeros((50_000, 2), int)
     with pytest.raises(OverflowError, match="adaptive_avg_pool2d: 1 by 50000 bins of images of 1 by 50000"):
-        on_device(cupy, "adaptive_avg_pool2d.forward", x, rows, columns)
+        kernel_on(cupy, "adaptive_avg_pool2d.forward", x, rows, columns)

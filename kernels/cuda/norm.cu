@@ -21,6 +21,7 @@
 // Moments): two passes over registers, and one over memory. What is rounded on the way are numbers less the
 // channel's first: they mostly are of the deviation's size. Should the first be far off, the rest still
 // holds.
+#include "grid.cuh"
 #include "reduce.cuh"
 
 #define NUMBERS 4
@@ -148,6 +149,20 @@ extern "C" __global__ void __launch_bounds__(THREADS)
               const real *__restrict__ shortcut, real low, real high, real *__restrict__ y, ROWS) {
     const int c = blockIdx.x;
     normalise(x, means[c], w[c] / sqrt(vars[c] + eps), b[c], shortcut, low, high, y, N, C, P, of_part);
+}
+
+// Running statistics, either of which may be missing, move towards those of the batch: one launch instead of
+// the seven that this takes when written as arithmetic of arrays, each of which has next to nothing to do.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    update(const real *__restrict__ mean, const real *__restrict__ var, real *__restrict__ running_mean,
+           real *__restrict__ running_var, int mean_step, int var_step, real keep, real momentum,
+           real unbiased, int C) {
+    EACH(c, C) {
+        if (running_mean)
+            running_mean[c * mean_step] = keep * running_mean[c * mean_step] + momentum * mean[c];
+        if (running_var)
+            running_var[c * var_step] = keep * running_var[c * var_step] + momentum * (unbiased * var[c]);
+    }
 }
 
 // Backward
