@@ -66,9 +66,9 @@ def batch_norm_inference(x, mean, var, w, b, eps):
 
 @kernel("batch_norm.update", "numpy", "in_place")
 def batch_norm_update(mean, var, running_mean, running_var, momentum, unbiased):
-    """Move the running statistics, unless None, in place: running ← (1 − momentum) · running + momentum · new.
+    """Move the running statistics, in place: running ← (1 − momentum) · running + momentum · new.
 
-    ``unbiased`` is what makes of a batch's variance an estimate without bias: M / (M − 1).
+    Either may be None. ``unbiased``, M / (M − 1), makes of a batch's variance an estimate without bias.
     """
     for running, new in ((running_mean, mean), (running_var, unbiased * var)):
         if running is not None:
