@@ -201,13 +201,15 @@ def registered(backend: str | None = None) -> list[Ran]:
     ]
 
 
-def _known_algorithms(backend: str | None) -> dict[str, set[str]]:
-    """Operation, or the part before its dot -> the algorithms known for it."""
-    known: dict[str, set[str]] = {}
-    for operation, _, algorithm in registered(backend):
-        for name in (operation, operation.partition(".")[0]):
-            known.setdefault(name, {"auto"}).add(algorithm)
-    return known
+def _algorithms_of(name: str, backend: str) -> set[str]:
+    """The algorithms known for an operation, or for one part of it; none if there is no such operation."""
+    of_parts = f"{name}."
+    return {
+        algorithm
+        for (operation, family), names in _kernels.items()
+        if family in FAMILIES[backend] and (operation == name or operation.startswith(of_parts))
+        for algorithm in names
+    }
 
 
 class use:
@@ -280,12 +282,17 @@ class use:
 
 
 def _check(wanted: Mapping[str, str], backend: str | None) -> None:
-    known = _known_algorithms(backend)
+    backend = devices.current_backend() if backend is None else backend
+    for family in FAMILIES[backend]:
+        _load(family)
     for operation, algorithm in wanted.items():
-        if operation not in known:
-            raise ValueError(f"use: operation {devices.unknown(operation, known)}")
-        if algorithm not in known[operation]:
-            raise ValueError(f"use: {operation} algorithm {devices.unknown(algorithm, known[operation])}")
+        known = _algorithms_of(operation, backend)
+        if not known:
+            parts = {ran.operation for ran in registered(backend)}
+            wholes = {part.partition(".")[0] for part in parts}
+            raise ValueError(f"use: operation {devices.unknown(operation, parts | wholes)}")
+        if algorithm not in known | {"auto"}:
+            raise ValueError(f"use: {operation} algorithm {devices.unknown(algorithm, known | {'auto'})}")
 
 
 def _check_forbidden(names: frozenset[str]) -> None:

@@ -348,6 +348,20 @@ def on_host(array):
     return move(array, "cpu")
 
 
+def kernel_on(module, operation, *args):
+    """Run one kernel on a module's copies of the arrays; its results as NumPy arrays, None as it is."""
+    results = kernels.run(operation, *(module.asarray(a) if isinstance(a, np.ndarray) else a for a in args))
+    results = results if isinstance(results, tuple) else (results,)
+    return [None if result is None else move(result, "cpu") for result in results]
+
+
+def by_numpy(operation, *args):
+    """The results of NumPy's kernel for the same arguments, in float64."""
+    wide = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args]
+    with mc.use("numpy"):
+        return kernel_on(np, operation, *wide)
+
+
 def assert_close(results, expected, relative):
     """Equal to within ``relative`` times the largest entry of each expected array."""
     for result, wanted in zip(results, expected, strict=True):

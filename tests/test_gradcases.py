@@ -5,6 +5,7 @@ import pkgutil
 
 import numpy as np
 import pytest
+from emulator.use import cupy
 
 import minicnn as mc
 from minicnn import backend, gradcases, kernels, nn, random
@@ -12,6 +13,8 @@ from minicnn import functional as F
 from minicnn.autograd import Function
 from minicnn.gradcases.case import case, normal
 from minicnn.gradcheck import GradientError, gradcheck
+
+__all__ = ["cupy"]  # a fixture
 
 CASES = gradcases.cases()
 
@@ -39,6 +42,17 @@ def test_every_gradient_is_right(case):
     # where that is the very point of the case.
     if is_function(case) and "a gradient of 0" not in case.description:
         assert row.error <= 1e-8, row.detail
+
+
+def test_every_gradient_on_the_gpu_is_right(cupy):
+    """By its own kernels, all of which have a case; networks are made of the same operations."""
+    with mc.use("cuda"):
+        names = [name for name in gradcases.names() if name not in ("lenet5", "network")]
+        wrong = [row for row in gradcases.run(only=names) if not (row.ok and row.error <= 1e-6)]
+        checked = {ran for case in gradcases.cases() for ran in case.kernels}
+    assert not wrong
+    differentiable = {ran for ran in kernels.registered("cuda") if not ran.operation.endswith(".update")}
+    assert differentiable - checked == set(), "kernels without a case"
 
 
 def one_of_each():

@@ -22,7 +22,7 @@ import minicnn as mc
 from minicnn import functional as F
 from minicnn.functional import composed
 
-TRAINING = ["batch_norm.training", "batch_norm.training_backward"]
+TRAINING = ["batch_norm.training", "batch_norm.update", "batch_norm.training_backward"]
 INFERENCE = ["batch_norm.inference", "batch_norm.inference_backward"]
 
 

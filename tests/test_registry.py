@@ -37,6 +37,10 @@ def test_the_first_kernel_registered_is_the_default(probe):
     assert probed() == ["one", "one"]
 
 
+def test_the_first_argument_may_be_a_list_of_arrays(probe):
+    assert kernels.run("probe.forward", [np.ones(1), np.ones(2)], 7) == "one"
+
+
 def test_an_operation_or_one_of_its_parts_is_set(probe):
     with mc.use(probe="two"):
         assert probed() == ["two", "two"]

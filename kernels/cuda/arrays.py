@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minicnn import backend as devices
+
+FREE = (-np.inf, np.inf)
+"""Bounds that bound nothing, for kernels that clip what they store."""
 
 
 def empty(shape: tuple[int, ...], like: Any) -> Any:

@@ -1,13 +1,14 @@
 // Average pooling: the mean of each window, or of each of the bins that divide an image evenly.
 //
-//     y[n, c, oh, ow] = Σ over the window's pixels / divisor[oh, ow]      gx: each pixel receives gy / divisor
+//     y[n, c, oh, ow] = Σ over the window's pixels / divisor[oh, ow]
+//     gx: each pixel receives gy / divisor from every window that it is in
 //     bin oh of OH: rows ⌊oh·H/OH⌋ up to ⌈(oh + 1)·H/OH⌉, and columns likewise; divided by its pixels
 //
 // Forward: LANES threads share the work for one window. With LANES = 1 neighbouring threads have neighbouring
 // windows, and read pixels near to each other. Where windows are large and lie side by side, as when a whole
-// image is averaged, their reads would be far apart, each for a few bytes out of the 32 that memory hands over
-// at a time: with LANES = 32 a warp runs along the pixels of one window, which are side by side, and then adds
-// up its lanes' sums, always in the same order.
+// image is averaged, their reads would be far apart, each for a few bytes out of the 32 that memory hands
+// over at a time: with LANES = 32 a warp runs along the pixels of one window, which are side by side, and
+// then adds up its lanes' sums, always in the same order.
 //
 // Backward: one thread for each pixel gathers from the windows that hold it, so that no two threads write
 // to one place. As there is one addition for each number read, what bounds all of this is memory.
@@ -88,8 +89,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// Bin oh holds row h if oh·H < (h + 1)·OH and (oh + 1)·H > h·OH, which is written here as a range of oh. There
-// is more than one such bin where neighbours share a row, or where there are more bins than rows.
+// Bin oh holds row h if oh·H < (h + 1)·OH and (oh + 1)·H > h·OH, which is written here as a range of oh.
+// There is more than one such bin where neighbours share a row, or where there are more bins than rows.
 extern "C" __global__ void __launch_bounds__(THREADS)
     adaptive_backward(const real *__restrict__ gy, real *__restrict__ gx, int planes, int H, int W, int OH,
                       int OW) {

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,9 @@ _declared: dict[str, list[Constants]] = {}  # file -> what it may be compiled wi
 _lock = threading.Lock()
 
 
-def declare(file: str, dtypes: Iterable[str] = ("float32", "float64"), *tables: dict[str, str | int]) -> None:
+def declare(
+    file: str, dtypes: Iterable[str] = ("float32", "float64"), *tables: Mapping[str, str | int]
+) -> None:
     """Say what a file may be compiled with: each of the dtypes, with each table of constants.
 
     Every launcher's module does so for its file, and the tests compile all that was declared.
@@ -39,7 +41,7 @@ def declare(file: str, dtypes: Iterable[str] = ("float32", "float64"), *tables: 
         *tables: the file's other constants, name -> value.
     """
     reals: list[dict[str, str | int]] = [{"real": REAL[name]} for name in dtypes]
-    every = [_constants(real | table) for real in reals or [{}] for table in tables or ({},)]
+    every = [_constants({**real, **table}) for real in reals or [{}] for table in tables or ({},)]
     _declared.setdefault(file, []).extend(every)
 
 

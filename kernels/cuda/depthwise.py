@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.arrays import FREE, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
 from minicnn.kernels.cuda.parts import add_parts, place_for
 from minicnn.kernels.geometry import Window
@@ -17,7 +15,6 @@ THREADS = 128
 ROWS = 4  # outputs below each other that a thread computes
 FILTERS = (3, 5, 7)
 STRIDES = (1, 2)
-FREE = (-np.inf, np.inf)  # bounds that bound nothing
 
 ENOUGH_BLOCKS = 1000  # for a GPU to be busy: a gradient to weights is cut into parts until there are so many,
 STRIPS_OF_PART = 512  # but none of them shorter than this

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.arrays import FREE, empty, plain
 from minicnn.kernels.cuda.compiling import SHARED, blocks, declare, function, launch
 from minicnn.kernels.cuda.conv_naive import geometry
 from minicnn.kernels.geometry import Window
@@ -16,7 +14,6 @@ FILE = "first_layer.cu"
 THREADS = 128
 PIXELS = 2  # of a thread
 FEW = 4  # the most channels of an image
-FREE = (-np.inf, np.inf)  # bounds that bound nothing
 
 CHANNELS = {"float32": (8, 16, 32), "float64": (8, 16)}
 """How many outputs of a pixel a thread computes: all in registers, and two pixels."""

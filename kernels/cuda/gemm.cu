@@ -20,7 +20,8 @@
 // is fetched once. From M of about a hundred on, arithmetic.
 #include "tile.cuh"
 
-// `count` neighbours from x on, those beyond as zeros. Where the matrix allows it, `count` is a multiple of 4.
+// Four neighbours from x on, of which `count` belong to the matrix; the others are zeros. Where they are to be
+// fetched at once, none or all of them belong to it.
 __device__ __forceinline__ Four four(const real *__restrict__ x, int count, bool aligned) {
     Four result = {};
     if (aligned) {

@@ -13,12 +13,10 @@ import numpy as np
 
 from minicnn import backend as devices
 from minicnn import cuda_graphs
-from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.arrays import FREE, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, function, launch
 from minicnn.kernels.cuda.parts import add_parts, place_for
 from minicnn.kernels.geometry import Window, phases
-
-FREE = (-np.inf, np.inf)  # bounds that bound nothing
 
 ENOUGH_BLOCKS = 400  # for a GPU to be busy: a gradient to weights is cut into parts until there are so many,
 PIXELS_OF_PART = 256  # but none of them shorter than this

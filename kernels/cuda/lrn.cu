@@ -1,5 +1,5 @@
-// Local response normalisation: each number divided by a power of the energy of its neighbours in the channels
-// beside it, at the same pixel.
+// Local response normalisation: each number divided by a power of the energy of its neighbours in the
+// channels beside it, at the same pixel.
 //
 //     d[c] = k + scale · Σ x[c']², c' = c − before … c + after        y[c] = x[c] · d[c]^−β
 //     term[c] = factor · gy[c] · x[c] · d[c]^(−β−1)
@@ -7,18 +7,18 @@
 //
 // with scale = α/n and factor = 2αβ/n, where n = before + 1 + after is the window's width.
 //
-// A thread goes through the channels of one pixel. Neighbouring threads have neighbouring pixels, which lie side
-// by side in each channel's plane, so that all loads and stores of a warp are whole lines of memory. The
+// A thread goes through the channels of one pixel. Neighbouring threads have neighbouring pixels, which lie
+// side by side in each channel's plane, so that all loads and stores of a warp are whole lines of memory. The
 // window's numbers stay in registers and move on by one with each channel: every number is read once, but for
-// SIZE − 1 at the border of a segment, which is a range of channels that a thread of its own goes through where
-// pixels are few. The window is summed up anew for each channel. To add the number that enters it and subtract
-// the one that leaves is less work for wide windows only, and after a large number has passed, small ones would
-// be lost in what rounding left of it.
+// SIZE − 1 at the border of a segment, which is a range of channels that a thread of its own goes through
+// where pixels are few. The window is summed up anew for each channel. To add the number that enters it and
+// subtract the one that leaves is less work for wide windows only, and after a large number has passed, small
+// ones would be lost in what rounding left of it.
 //
-// Of each array, AHEAD numbers are fetched before the first is used, so that memory has enough to do. It bounds
-// this, or where β is not 3/4, the power: it takes tens of instructions, two roots take a few.
-// SIZE is the window's width; SIZE = 0 leaves it to the launcher, reads the window again for each channel from
-// what caches hold, and in backward takes as many powers: it is for widths that no known network uses.
+// Of each array, AHEAD numbers are fetched before the first is used, so that memory has enough to do. It
+// bounds this, or where β is not 3/4, the power: it takes tens of instructions, two roots take a few. SIZE is
+// the window's width; SIZE = 0 leaves it to the launcher, reads the window again for each channel from what
+// caches hold, and in backward takes as many powers: it is for widths that no known network uses.
 
 #define AHEAD 4
 

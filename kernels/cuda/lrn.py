@@ -28,7 +28,7 @@ def segment(pixels: int, C: int) -> int:
     >>> segment(1 << 17, 96), segment(27 * 27, 256)
     (96, 16)
     """
-    segments = min(blocks(ENOUGH_THREADS, max(pixels, 1)), blocks(C, CHANNELS_OF_SEGMENT))
+    segments = min(blocks(ENOUGH_THREADS, max(pixels, 1)), C // CHANNELS_OF_SEGMENT)
     return blocks(C, max(segments, 1))
 
 

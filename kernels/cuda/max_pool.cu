@@ -1,10 +1,11 @@
 // Max pooling: the largest number of each window, and which tap of the window it was.
 //
-//     y[n, c, oh, ow] = max_ij x[n, c, oh·sh + i·dh − ph, ow·sw + j·dw − pw]      gx: the winner receives all of gy
+//     y[n, c, oh, ow] = max_ij x[n, c, oh·sh + i·dh − ph, ow·sw + j·dw − pw]
+//     gx: each window's gy goes to the pixel that won
 //
-// Forward has one thread for each window, backward one for each pixel. A pixel looks which of the windows that
-// hold it were won by it, and adds up their gradients in an order that is always the same. The other way round,
-// from windows to pixels, two windows would add to one place at the same time wherever they overlap.
+// Forward has one thread for each window, backward one for each pixel. A pixel looks which of the windows
+// that hold it were won by it, and adds up their gradients in an order that is always the same. The other way
+// round, from windows to pixels, two windows would add to one place at the same time wherever they overlap.
 //
 // There is one comparison for each number read: what bounds both is how fast memory brings x, or gy and
 // winner, and takes the results. Windows that overlap share pixels, and pixels side by side share windows:

@@ -6,19 +6,22 @@
 //     gx = w · inverse · (gs − gb / M − x̂ · gw / M),  in inference without the last two terms
 //
 // A channel is N rows of P numbers. Its M = N·P numbers are cut into parts of equal length, so that there are
-// blocks enough for the whole GPU even where channels are few: blockIdx.x is the channel, blockIdx.y the part.
-// Training is two kernels forward and two backward. The first sums up each part; the second begins by adding up
-// the parts of its channel, in the same order in every block, and then goes through the numbers again. So x is
-// read twice, which is as little as can be once a batch is larger than the caches; all four kernels are bound
-// by how fast memory brings and takes numbers.
+// blocks enough for the whole GPU even where channels are few: blockIdx.x is the channel, blockIdx.y the
+// part. Training is two kernels forward and two backward. The first sums up each part; the second begins by
+// adding up the parts of its channel, in the same order in every block, and then goes through the numbers
+// again. So x is read twice, which is as little as can be once a batch is larger than the caches; all four
+// kernels are bound by how fast memory brings and takes numbers.
 //
 // Hence the loads: neighbouring threads take neighbouring packs of V numbers, 16 bytes where rows are a whole
-// number of packs and arrays are aligned (V = 1 otherwise), and each thread has NUMBERS numbers of each array on
-// their way before it uses the first, whatever V is. Places count packs; so do P and of_part.
+// number of packs and arrays are aligned (V = 1 otherwise), and each thread has NUMBERS numbers of each array
+// on their way before it uses the first, whatever V is. Places count packs; so do P and of_part.
 //
 // In float32 a mean of 1,000 with a deviation of 1 must give that deviation. Each thread takes its numbers a
 // few at a time, first their mean, then the squares of their distances from it, and joins such results (see
-// Moments): two passes over registers, and one over memory.
+// Moments): two passes over registers, and one over memory. What is rounded on the way are numbers less the
+// channel's first: they mostly are of the deviation's size. Should the first be far off, the rest still
+// holds.
+#include "grid.cuh"
 #include "reduce.cuh"
 
 #define NUMBERS 4
@@ -77,6 +80,7 @@ struct Chunk {
     for (unsigned j = blockIdx.y * of_part + threadIdx.x; j < end; j += UNROLL * THREADS)                    \
         if (const Chunk chunk(j, end, C, P); true)
 
+__device__ __forceinline__ real first_number(const real *x, int P) { return x[blockIdx.x * P * V]; }
 __device__ __forceinline__ bool first_of_channel() { return blockIdx.y == 0 && threadIdx.x == 0; }
 
 // Forward
@@ -84,13 +88,16 @@ __device__ __forceinline__ bool first_of_channel() { return blockIdx.y == 0 && t
 extern "C" __global__ void __launch_bounds__(THREADS)
     moments(const real *__restrict__ x, Moments *__restrict__ parts, ROWS) {
     __shared__ Moments of_warps[WARPS];
+    const real origin = first_number(x, P);
     Moments own = {};
     EACH_CHUNK(chunk) {
         real in[NUMBERS], sum = 0, squares = 0;
         chunk.load(in, x);
 #pragma unroll
-        for (int i = 0; i < NUMBERS; ++i)
+        for (int i = 0; i < NUMBERS; ++i) {
+            in[i] = chunk.inside[i / V] ? in[i] - origin : real(0);
             sum += in[i];
+        }
         const real mean = sum / real(chunk.held);
 #pragma unroll
         for (int i = 0; i < NUMBERS; ++i)
@@ -128,7 +135,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
              real *__restrict__ means, real *__restrict__ vars, real *__restrict__ inverses, ROWS) {
     const int c = blockIdx.x;
     const Moments all = total_of_parts(parts + c * count, count);
-    const real mean = from_first_lane(all.mean), var = from_first_lane(all.squares / all.count);
+    const real mean = first_number(x, P) + from_first_lane(all.mean);
+    const real var = from_first_lane(all.squares / all.count);
     const real inverse = 1 / sqrt(var + eps);
     if (first_of_channel())
         means[c] = mean, vars[c] = var, inverses[c] = inverse;
@@ -141,6 +149,20 @@ extern "C" __global__ void __launch_bounds__(THREADS)
               const real *__restrict__ shortcut, real low, real high, real *__restrict__ y, ROWS) {
     const int c = blockIdx.x;
     normalise(x, means[c], w[c] / sqrt(vars[c] + eps), b[c], shortcut, low, high, y, N, C, P, of_part);
+}
+
+// Running statistics, either of which may be missing, move towards those of the batch: one launch instead of
+// the seven that this takes when written as arithmetic of arrays, each of which has next to nothing to do.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    update(const real *__restrict__ mean, const real *__restrict__ var, real *__restrict__ running_mean,
+           real *__restrict__ running_var, int mean_step, int var_step, real keep, real momentum,
+           real unbiased, int C) {
+    EACH(c, C) {
+        if (running_mean)
+            running_mean[c * mean_step] = keep * running_mean[c * mean_step] + momentum * mean[c];
+        if (running_var)
+            running_var[c * var_step] = keep * running_var[c * var_step] + momentum * (unbiased * var[c]);
+    }
 }
 
 // Backward
@@ -159,7 +181,8 @@ __device__ __forceinline__ void load_upstream(real (&g)[NUMBERS], const Chunk &c
         g[i] = results[i] > low && results[i] < high ? g[i] : real(0);
 }
 
-// Parts of Σ g and Σ g · (x − mean), where g is gy as the activation passes it on; that is gs, if there is one.
+// Parts of Σ g and Σ g · (x − mean), where g is gy as the activation passes it on; that is gs, if there is
+// one.
 extern "C" __global__ void __launch_bounds__(THREADS)
     gradient_sums(const real *__restrict__ gy, const real *__restrict__ x, const real *__restrict__ means,
                   const real *__restrict__ y, real low, real high, real *__restrict__ gs,
@@ -182,8 +205,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         parts[blockIdx.x * gridDim.y + blockIdx.y] = own;
 }
 
-// gx is one number times g, one times x − mean, and a constant. What was clipped is worked out once more from y,
-// unless gs is there to be given as gy.
+// gx is one number times g, one times x − mean, and a constant. What was clipped is worked out once more from
+// y, unless gs is there to be given as gy.
 extern "C" __global__ void __launch_bounds__(THREADS)
     training_gradient(const real *__restrict__ gy, const real *__restrict__ x,
                       const real *__restrict__ means, const real *__restrict__ inverses,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.arrays import FREE, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
+from minicnn.kernels.cuda.grid import spread
 from minicnn.kernels.registry import kernel
 
 FILE = "norm.cu"
@@ -22,7 +21,6 @@ PACKS_OF_PART = 4 * THREADS  # at least: each block of the second kernel takes i
 MOST_PARTS = 32  # the lanes of a warp, which joins them
 
 VECTOR = {"float32": 4, "float64": 2}  # numbers in 16 bytes, the longest load there is
-FREE = (-np.inf, np.inf)  # bounds that bound nothing
 
 for dtype, longest in VECTOR.items():
     declare(FILE, [dtype], *({"V": V, "THREADS": THREADS} for V in (1, longest)))
@@ -47,9 +45,8 @@ def rows(*arrays: Any) -> Rows:
     if P % V or any(array.data.ptr % 16 for array in given):
         V = 1
     packs = N * P // V
-    parts = min(blocks(ENOUGH_BLOCKS, max(C, 1)), blocks(packs, PACKS_OF_PART), MOST_PARTS)
-    of_part = max(1, blocks(packs, max(parts, 1)))
-    return Rows(V, N, C, P // V, of_part, max(1, blocks(packs, of_part)))
+    parts = max(1, min(blocks(ENOUGH_BLOCKS, max(C, 1)), packs // PACKS_OF_PART, MOST_PARTS))
+    return Rows(V, N, C, P // V, blocks(packs, parts), parts)
 
 
 def run(name: str, r: Rows, dtype: Any, args: tuple) -> None:
@@ -78,6 +75,18 @@ def training(
     given = plain(w), plain(b), *numbers(dtype, eps), shortcut, *numbers(dtype, *bounds)
     run("training", r, dtype, (x, parts, r.parts, *given, y, *statistics))
     return y, *statistics
+
+
+@kernel("batch_norm.update", "cuda", "one_kernel")
+def update(
+    mean: Any, var: Any, running_mean: Any, running_var: Any, momentum: float, unbiased: float
+) -> None:
+    """Move the running statistics, unless None, in place: var is multiplied by ``unbiased``, M / (M − 1)."""
+    steps = [0 if one is None else one.strides[0] // one.itemsize for one in (running_mean, running_var)]
+    rest = numbers(mean.dtype, 1 - momentum, momentum, unbiased)
+    update = function(FILE, "update", mean.dtype, V=1, THREADS=THREADS)
+    args = plain(mean), plain(var), running_mean, running_var, *steps, *rest, mean.size
+    launch(update, spread(mean.size, THREADS), THREADS, args)
 
 
 @kernel("batch_norm.inference", "cuda", "one_kernel")

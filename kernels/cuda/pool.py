@@ -28,18 +28,10 @@ MANY = 32  # pixels for one number of the result: a warp shares the work
 PLACES = {np.uint8: "unsigned char", np.int32: "int"}
 """What winners are counted with: as in the other families, a byte where there are no more taps than that."""
 
-declare(
-    MAX,
-    ("float32", "float64"),
-    *({"K": K, "S": S, "place": PLACES[np.uint8], "THREADS": THREADS} for K, S in (*KNOWN, (0, 0))),
-    {"K": 0, "S": 0, "place": PLACES[np.int32], "THREADS": THREADS},
-)
-declare(
-    AVG,
-    ("float32", "float64"),
-    *({"K": K, "S": S, "LANES": 1, "THREADS": THREADS} for K, S in (*KNOWN, (0, 0))),
-    {"K": 0, "S": 0, "LANES": 32, "THREADS": THREADS},
-)
+SIZES: list[dict[str, str | int]] = [{"K": K, "S": S, "THREADS": THREADS} for K, S in (*KNOWN, (0, 0))]
+declare(MAX, ("float32", "float64"), *({**size, "place": PLACES[np.uint8]} for size in SIZES))
+declare(MAX, ("float32", "float64"), {**SIZES[-1], "place": PLACES[np.int32]})
+declare(AVG, ("float32", "float64"), *({**size, "LANES": 1} for size in SIZES), {**SIZES[-1], "LANES": 32})
 
 
 def known(g: Window) -> dict[str, int]:

@@ -1,6 +1,6 @@
-// Totals over the threads of a warp, of a block, and over the parts that blocks have summed up, always added in
-// the same order: so that a result is the same, to the last bit, in each run. What is totalled is a struct for
-// which there is `add` and `from_lane_after`; T{} is the total of nothing.
+// Totals over the threads of a warp, of a block, and over the parts that blocks have summed up, always added
+// in the same order: so that a result is the same, to the last bit, in each run. What is totalled is a struct
+// for which there is `add` and `from_lane_after`; T{} is the total of nothing.
 #pragma once
 
 struct Sums {
@@ -57,8 +57,8 @@ template <int WARPS, class T> __device__ __forceinline__ T total_of_block(T own,
     return total_of_warp(threadIdx.x < WARPS ? of_warps[threadIdx.x] : T{});
 }
 
-// Of at most 32 parts, in lane 0 of each warp: every warp of every block finds the same by itself, which takes
-// less time than to wait for a kernel whose only work this is.
+// Of at most 32 parts, in lane 0 of each warp: every warp of every block finds the same by itself, which
+// takes less time than to wait for a kernel whose only work this is.
 template <class T> __device__ __forceinline__ T total_of_parts(const T *parts, int count) {
     const int lane = threadIdx.x % 32;
     return total_of_warp(lane < count ? parts[lane] : T{});

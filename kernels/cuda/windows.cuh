@@ -1,6 +1,7 @@
 // Windows of pooling on planes, which are the channels of all images one after another. K and S are the
-// window's and the stride's sizes where they are known to the compiler (then there is no dilation): loops over
-// a window are unrolled, and all its pixels are on their way at a time. K = 0: they are what the launcher says.
+// window's and the stride's sizes where they are known to the compiler (then there is no dilation): loops
+// over a window are unrolled, and all its pixels are on their way at a time. K = 0: they are what the
+// launcher says.
 #pragma once
 
 // What the launcher passes last. Padding is only the rows above and the columns left: the sizes say the rest.

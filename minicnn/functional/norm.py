@@ -183,10 +183,12 @@ def batch_norm(
     else:
         operation = BatchNorm(eps)
         y = _one_by_one(operation(x, w, b), s, activation)
-    if mean is not None:
-        _move(mean, operation.mean, momentum)
-    if var is not None:
-        _move(var, operation.var * (M / (M - 1)), momentum)
+    if mean is not None or var is not None:
+        running = (None if one is None else one._data for one in (mean, var))
+        kernels.run("batch_norm.update", operation.mean, operation.var, *running, momentum, M / (M - 1))
+    for one in (mean, var):
+        if one is not None:
+            one.mark_changed()
     return y
 
 
@@ -198,12 +200,6 @@ def _joint(part: str, x: Variable, s: Variable | None, activation: str | None) -
 
 def _one_by_one(y: Any, s: Variable | None, activation: str | None) -> Any:
     return activated(y if s is None else add(y, s), activation)
-
-
-def _move(running: Variable, batch: Any, momentum: float) -> None:
-    running._data *= 1 - momentum
-    running._data += momentum * batch
-    running.mark_changed()
 
 
 def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:

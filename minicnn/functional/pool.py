@@ -159,7 +159,7 @@ def avg_pool2d(
     """
     x = as_variable(x)
     window, shape = pool_window("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
-    divisor = _divisor(x.shape[2:], shape, window, count_include_pad, x.dtype, x.device)
+    divisor = _divisor(x.shape[2:], shape, window, bool(count_include_pad), x.dtype, x.device)
     return AvgPool2d(divisor, window)(x)
 
 
@@ -174,7 +174,9 @@ def adaptive_avg_pool2d(x: Any, output_size: int | Sequence[int | None] | None) 
     """
     x = as_variable(x)
     OH, OW = _adaptive("adaptive_avg_pool2d", x, output_size)
-    rows, columns = (_bins(size, count, x.device) for size, count in zip(x.shape[2:], (OH, OW), strict=True))
+    # Bins stay on the CPU, whichever device x is on: there is nothing to wait for, and the GPU's kernels work
+    # them out from their number.
+    rows, columns = np.array(bins(x.shape[2], OH)), np.array(bins(x.shape[3], OW))
     return AdaptiveAvgPool2d(rows, columns)(x)
 
 
@@ -210,6 +212,20 @@ def pool_window(
     return window, (sizes[0], sizes[1])
 
 
+@cuda_graphs.remembered
+def _divisor(
+    size: tuple[int, int],
+    windows: tuple[int, int],
+    window: Window,
+    count_include_pad: bool,
+    dtype: np.dtype,
+    device: str,
+) -> Array:
+    """How many entries the mean of each window has. Kept: to bring it to a GPU takes longer than to pool."""
+    rows, columns = (_entries(size[axis], windows[axis], window, axis, count_include_pad) for axis in (0, 1))
+    return backend.move(np.outer(rows, columns).astype(dtype), device)
+
+
 def _entries(size: int, windows: int, window: Window, axis: int, count_include_pad: bool) -> Array:
     """How many entries the mean of each window has along one axis."""
     padding = window.padding[axis][0]
@@ -218,26 +234,6 @@ def _entries(size: int, windows: int, window: Window, axis: int, count_include_p
     if count_include_pad:
         return end - start
     return np.minimum(end, size) - np.maximum(start, 0)
-
-
-@cuda_graphs.remembered
-def _divisor(
-    size: tuple[int, ...],
-    windows: tuple[int, int],
-    window: Window,
-    count_include_pad: bool,
-    dtype: np.dtype,
-    device: str,
-) -> Array:
-    """How many entries the mean of each window has."""
-    rows, columns = (_entries(size[axis], windows[axis], window, axis, count_include_pad) for axis in (0, 1))
-    return backend.move(np.outer(rows, columns).astype(dtype), device)
-
-
-@cuda_graphs.remembered
-def _bins(size: int, count: int, device: str) -> Array:
-    """:func:`bins` as an array."""
-    return backend.move(bins(size, count), device)
 
 
 def _adaptive(name: str, x: Variable, output_size: Any) -> tuple[int, int]:
