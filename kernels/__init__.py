@@ -14,7 +14,9 @@ from minicnn.kernels.registry import (
     offers,
     registered,
     run,
+    settings,
     trace,
+    tracing,
     use,
 )
 
@@ -28,6 +30,8 @@ __all__ = [
     "offers",
     "registered",
     "run",
+    "settings",
     "trace",
+    "tracing",
     "use",
 ]

@@ -117,6 +117,16 @@ def _set_for(operation: str) -> str:
     return "auto"
 
 
+def tracing() -> bool:
+    """Whether somebody lists the kernels that run."""
+    return bool(_traces)
+
+
+def settings() -> tuple[Any, ...]:
+    """What :class:`use` has set. Each of these is another object when it was set anew."""
+    return devices.current_backend(), devices.cpu_backend(), _algorithms, _forbidden, _measure, _fuse
+
+
 def fusing() -> bool:
     """Whether operations that follow each other may run as one: the setting ``fuse`` of :class:`use`."""
     return _fuse

@@ -361,6 +361,13 @@ def _walk(last: Function, gy: Array, retain_graph: bool) -> None:
             function.free()
 
 
+def leaves_of(result: Variable) -> set[Variable]:
+    """The leaves of the graph that backward from here would reach."""
+    functions = [] if result.grad_fn is None else _ancestors(result.grad_fn)
+    edges = [edge for function in functions for edge in function.inputs if edge is not None]
+    return {edge.target for edge in edges if isinstance(edge.target, Variable)}
+
+
 def _ancestors(last: Function) -> list[Function]:
     """Every function that ``last`` depends on, itself included, latest first."""
     found, pending = {last}, [last]

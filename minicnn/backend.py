@@ -37,6 +37,13 @@ _cpu_backend = "numba" if _named == "cuda" else _named
 _device = "cuda" if _named == "cuda" else "cpu"  # where new tensors are made
 _told = False  # whether somebody was told that there is a CuPy without a GPU
 
+capture: Any = None
+"""While work on the GPU is written down instead of done: a `cuda_graphs.Recording`, else None."""
+
+
+class CaptureError(RuntimeError):
+    """This work cannot be written down, to be done later: it needs something of the host in each run."""
+
 
 # Settings
 
@@ -123,9 +130,13 @@ def module_of(place: Any) -> Any:
 
 def move(value: Any, device: str) -> Any:
     """An array (or numbers that NumPy makes one of) on a device; itself where it is there already."""
+    there = _on_gpu(value)
+    if capture is not None and (there if device == "cpu" else not there and np.ndim(value)):
+        where = "from" if there else "to"
+        raise CaptureError(f"numbers were copied {where} the GPU, where a graph can hold no such copy")
     if device == "cpu":
-        return value.get() if _on_gpu(value) else np.asarray(value)
-    return module_of(device).asarray(value)
+        return value.get() if there else np.asarray(value)
+    return module_of(device).asarray(value)  # a single number goes along with the kernel that writes it
 
 
 # Devices

@@ -17,6 +17,7 @@ from math import prod
 
 import numpy as np
 
+from minicnn import backend
 from minicnn.kernels.numpy.philox import (
     STREAM_WORDS,
     check_int,
@@ -79,6 +80,8 @@ class Generator:
         (5, 0)
         """
         count = check_int("reserve", "count", count, STREAM_WORDS - self._offset)
+        if backend.capture is not None:
+            backend.capture.draws_from(self)
         first = self._offset
         self._offset += count
         return self._seed, first
@@ -236,6 +239,8 @@ class Generator:
         self._seed = seed
 
     def _words(self, count: int) -> np.ndarray:
+        if backend.capture is not None:
+            raise backend.CaptureError("random numbers were drawn on the host")
         seed, first = self.reserve(count)
         return philox_uint32(seed, first, count)
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 # neighbours and do not import each other.
 FLOORS = [
     ["backend"],
+    ["cuda_graphs"],
     ["kernels"],
     ["autograd", "random"],
     ["functional"],

@@ -2,7 +2,8 @@
 // kernels/numpy/philox.py says how a word is computed from its number.
 //
 // Philox makes four words at a time, so a thread takes the entries of one block of four words. `skipped` words
-// of the first block belong to what came before. Where none are skipped and the arrays begin at a multiple of
+// of the first block belong to what came before. A launch that is part of a CUDA graph has the same arguments in
+// each step, so it looks up how far the offset has `moved` since. Where none are skipped and the arrays begin at a multiple of
 // 16 bytes, the four entries are one instruction each to fetch and to store.
 //
 // What bounds it: memory, with a number read and one written for each entry, and a byte for the mask; the
@@ -38,7 +39,12 @@ __device__ __forceinline__ Words philox(unsigned long long seed, unsigned long l
 // kept[i] = whether word i is at least `threshold`; and y = x · kept · scale, unless x is null.
 extern "C" __global__ void forward(const real *__restrict__ x, real *__restrict__ y, bool *__restrict__ kept,
                                    int size, unsigned long long seed, unsigned long long first_block,
-                                   int skipped, unsigned threshold, real scale) {
+                                   int skipped, const long long *moved, unsigned threshold, real scale) {
+    if (moved) {
+        const long long words = skipped + *moved; // may be negative: >> rounds down, & has the rest
+        first_block += words >> 2;
+        skipped = words & 3;
+    }
     const bool fours = skipped == 0 && aligned(kept) && aligned(x) && aligned(y);
     EACH(block, (size + (unsigned)skipped + 3) / 4) {
         const Words words = philox(seed, first_block + block);

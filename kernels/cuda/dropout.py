@@ -37,8 +37,10 @@ def forward(x: Any, p: float, entries: tuple[int, ...], seed: int, offset: int) 
     whole = kept.size == x.size
     y = empty(x.shape, like=x) if whole else None
     block, skipped = divmod(offset, WORDS)
-    numbers = kept.size, np.uint64(seed), np.uint64(block), skipped, threshold(p), scale(p, x.dtype)
-    grid = spread(skipped + kept.size, WORDS * THREADS)
+    moved = None if devices.capture is None else devices.capture.moved(seed)
+    first = np.uint64(seed), np.uint64(block), skipped, moved
+    numbers = kept.size, *first, threshold(p), scale(p, x.dtype)
+    grid = spread(WORDS - 1 + kept.size, WORDS * THREADS)
     draw = function(FILE, "forward", x.dtype, **CONSTANTS)
     launch(draw, grid, THREADS, (plain(x) if whole else None, y, kept, *numbers))
     return (y if whole else backward(x, kept, p)), kept

@@ -6,13 +6,13 @@ for forward and for the gradient to the input, and ``grad_weight``.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
 from minicnn import backend as devices
+from minicnn import cuda_graphs
 from minicnn.kernels.cuda.arrays import FREE, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, function, launch
 from minicnn.kernels.cuda.parts import add_parts, place_for
@@ -118,10 +118,10 @@ def taps_of(C: int, H: int, W: int, g: Window) -> np.ndarray:
 
 def on_gpu(table: np.ndarray) -> Any:
     """A table where kernels read it."""
-    return devices.module_of("cuda").asarray(table.astype(np.int32))
+    return devices.move(table.astype(np.int32), "cuda")
 
 
-@functools.lru_cache(maxsize=1024)
+@cuda_graphs.remembered
 def forward_tables(C: int, H: int, W: int, size: tuple[int, int], g: Window) -> tuple[Any, Any]:
     """The only phase, and the taps; C is the channels of one group."""
     (top, _), (left, _) = g.padding
@@ -129,7 +129,7 @@ def forward_tables(C: int, H: int, W: int, size: tuple[int, int], g: Window) -> 
     return on_gpu(np.array([[0, len(taps), 0, 0, *size, -top, -left]])), on_gpu(taps)
 
 
-@functools.lru_cache(maxsize=1024)
+@cuda_graphs.remembered
 def input_tables(
     w_shape: tuple[int, ...], x_size: tuple[int, ...], y_size: tuple[int, ...], g: Window
 ) -> tuple[Any, Any, int, int]:

@@ -5,6 +5,9 @@
 // maximum, for the sum and for the results; but only the first time from memory, as a row of a thousand classes
 // is 4 kB, and the warps of a multiprocessor together stay within its cache.
 //
+// A label out of range counts nothing, as −1 does. The operation refuses it, but in a CUDA graph only after the
+// whole step, and until then nothing may be read beside the arrays.
+//
 // What bounds it: with the usual few hundred rows of few columns, nothing but the time to start and the
 // latency of a few reads, one after another.
 
@@ -58,12 +61,13 @@ extern "C" __global__ void forward(const real *__restrict__ x, const long long *
         }
         of_all = sum_of_lanes(of_all);
 
-        const int t = labels[r];
+        const long long t = labels[r];
+        const bool counts = 0 <= t && t < C;
         if (lane == 0) {
             real loss = 0;
-            if (t >= 0)
+            if (counts)
                 loss = -(1 - smoothing) * weight[t] * (row[t] - largest - log_total);
-            if (t >= 0 && smoothing != 0)
+            if (counts && smoothing != 0)
                 loss -= smoothing / C * of_all;
             losses[r] = loss;
         }
@@ -76,17 +80,18 @@ extern "C" __global__ void backward(const real *__restrict__ gy, const real *__r
     const int lane = threadIdx.x % WARP;
     const real of_each = smoothing / C;
     EACH_ROW(r, R) {
-        const int t = labels[r];
+        const long long t = labels[r];
+        const bool counts = 0 <= t && t < C;
         real sum_q = 0;
         if (smoothing != 0) {
             for (int c = lane; c < C; c += WARP)
                 sum_q += weight[c];
             sum_q = of_each * sum_of_lanes(sum_q);
         }
-        const real own = t >= 0 ? (1 - smoothing) * weight[t] : real(0);
+        const real own = counts ? (1 - smoothing) * weight[t] : real(0);
         for (int c = lane; c < C; c += WARP) {
             real q = of_each * weight[c] + (c == t ? own : real(0));
-            gx[r * C + c] = t >= 0 ? gy[r] * (p[r * C + c] * (sum_q + own) - q) : real(0);
+            gx[r * C + c] = counts ? gy[r] * (p[r * C + c] * (sum_q + own) - q) : real(0);
         }
     }
 }

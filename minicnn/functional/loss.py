@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import backend, kernels
+from minicnn import backend, cuda_graphs, kernels
 from minicnn.autograd import Array, Function, Variable, as_variable, check_one_device
 from minicnn.functional.activation import log_softmax_array
 from minicnn.functional.arithmetic import add, div, mul, operands
@@ -207,10 +207,14 @@ def binary_cross_entropy(x: Any, target: Any, reduction: str = "mean") -> Any:
     As in PyTorch the logarithms stop at −100, so that a certain and wrong x costs 100, not infinity.
     """
     x, t = _pair("binary_cross_entropy", x, target, reduction)
-    if x._data.size and not (x._data.min() >= 0 and x._data.max() <= 1):
-        raise ValueError(
-            f"binary_cross_entropy: x must lie between 0 and 1, got {x._data.min()} … {x._data.max()}; "
-            "for numbers before the sigmoid there is binary_cross_entropy_with_logits"
+    if x._data.size:
+        low, high = x._data.min(), x._data.max()
+        cuda_graphs.refuse(
+            ~((low >= 0) & (high <= 1)),  # so that NaN is refused too
+            lambda: ValueError(
+                f"binary_cross_entropy: x must lie between 0 and 1, got {low} … {high}; "
+                "for numbers before the sigmoid there is binary_cross_entropy_with_logits"
+            ),
         )
     return _reduce(BinaryCrossEntropy()(x, t), reduction)
 
@@ -285,10 +289,12 @@ def _check_range(name: str, labels: Array, classes: int) -> None:
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels are {labels.dtype}; expected whole numbers")
     wrong = (labels < 0) | (labels >= classes)
-    if wrong.any():  # the one place where the loss must wait for a GPU
-        raise ValueError(
+    cuda_graphs.refuse(  # the one place where the loss must wait for a GPU
+        wrong,
+        lambda: ValueError(
             f"{name}: label {labels[wrong][0]} is out of range for {classes} classes (0 … {classes - 1})"
-        )
+        ),
+    )
 
 
 def _class_weight(name: str, weight: Any, C: int, x: Variable) -> Array:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minicnn import backend, kernels
+from minicnn import backend, cuda_graphs, kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
 from minicnn.functional.check import fits, images, pair
 from minicnn.kernels import Window
@@ -213,9 +212,18 @@ def pool_window(
     return window, (sizes[0], sizes[1])
 
 
-@functools.lru_cache(64)
+def _entries(size: int, windows: int, window: Window, axis: int, count_include_pad: bool) -> Array:
+    padding = window.padding[axis][0]
+    start = np.arange(windows) * window.stride[axis] - padding
+    end = np.minimum(start + window.kernel[axis], size + padding)
+    if count_include_pad:
+        return end - start
+    return np.minimum(end, size) - np.maximum(start, 0)
+
+
+@cuda_graphs.remembered
 def _divisor(
-    size: tuple[int, int],
+    size: tuple[int, ...],
     windows: tuple[int, int],
     window: Window,
     count_include_pad: bool,
@@ -225,16 +233,6 @@ def _divisor(
     """How many entries the mean of each window has. Kept: to bring it to a GPU takes longer than to pool."""
     rows, columns = (_entries(size[axis], windows[axis], window, axis, count_include_pad) for axis in (0, 1))
     return backend.move(np.outer(rows, columns).astype(dtype), device)
-
-
-def _entries(size: int, windows: int, window: Window, axis: int, count_include_pad: bool) -> Array:
-    """How many entries the mean of each window has. Kept: to bring it to a GPU takes longer than to pool."""
-    padding = window.padding[axis][0]
-    start = np.arange(windows) * window.stride[axis] - padding
-    end = np.minimum(start + window.kernel[axis], size + padding)
-    if count_include_pad:
-        return end - start
-    return np.minimum(end, size) - np.maximum(start, 0)
 
 
 def _adaptive(name: str, x: Variable, output_size: Any) -> tuple[int, int]:

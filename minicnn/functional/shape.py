@@ -125,7 +125,18 @@ class Concat(Function):
 
     def forward(self, *arrays: Array) -> Array:
         self.ends = list(itertools.accumulate(array.shape[self.axis] for array in arrays))[:-1]
+        if backend.capture is not None:
+            return self.one_by_one(arrays)
         return np.concatenate(arrays, axis=self.axis)
+
+    def one_by_one(self, arrays: Sequence[Array]) -> Array:
+        """The same for a CUDA graph: for many arrays CuPy copies a table of pointers from the host."""
+        shape = list(arrays[0].shape)
+        shape[self.axis] = sum(array.shape[self.axis] for array in arrays)
+        y = backend.module_of(arrays[0]).empty(tuple(shape), arrays[0].dtype)
+        for part, array in zip(np.split(y, self.ends, axis=self.axis), arrays, strict=True):
+            part[...] = array
+        return y
 
     def backward(self, gy: Array) -> tuple[Array, ...]:
         return tuple(np.split(gy, self.ends, axis=self.axis))

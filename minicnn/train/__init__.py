@@ -9,6 +9,7 @@
 True
 
     loop        the training loop, and measuring what was learnt
+    capture     the loop's forward and backward as a CUDA graph, on the GPU
     history     what is remembered of the epochs
     trainer     epochs, validation, the best weights
     state       a trainer's whole state as arrays and a document

@@ -20,7 +20,7 @@ import numpy as np
 
 from minicnn import backend, nn
 from minicnn import functional as F
-from minicnn.autograd import no_grad
+from minicnn.autograd import Array, no_grad
 from minicnn.data import Split, batches
 from minicnn.nn.module import inference
 from minicnn.optim import Optimizer
@@ -28,6 +28,7 @@ from minicnn.tensor import Tensor, from_numpy
 
 Batch = tuple[np.ndarray, np.ndarray]
 Loss = Callable[..., Any]
+Gradients = Callable[[nn.Module, Loss, np.ndarray, np.ndarray], tuple[float, int]]
 
 
 SMALLER = "a smaller batch size needs less"
@@ -45,7 +46,26 @@ class DivergedError(ArithmeticError):
     """The loss or a parameter is no longer a finite number."""
 
 
-def train(model: nn.Module, batches: Iterable[Batch], loss_fn: Loss, optimizer: Optimizer) -> Iterator[Step]:
+def find_gradients(
+    model: nn.Module, loss_fn: Loss, images: np.ndarray, labels: np.ndarray
+) -> tuple[float, int]:
+    """Forward and backward: ∂L/∂w as each parameter's ``grad``; the loss, and how many images were right."""
+    device = home(model)
+    target = from_numpy(labels).to(device)
+    logits = model(from_numpy(images).to(device))
+    loss = loss_fn(logits, target)
+    loss.backward()
+    value, correct = _fetched(loss.data, hits(logits, target))
+    return value, int(correct)
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss_fn: Loss,
+    optimizer: Optimizer,
+    find_gradients: Gradients = find_gradients,
+) -> Iterator[Step]:
     """Train on one batch after the other: this is the training loop, the whole of it.
 
         w ← w − (what the optimiser makes of ∂L/∂w),   L = loss_fn(model(images), labels)
@@ -54,20 +74,17 @@ def train(model: nn.Module, batches: Iterable[Batch], loss_fn: Loss, optimizer: 
 
     Shapes: images (N, C, H, W), labels (N,), logits (N, classes). Batches are brought to where the model is.
 
+    ``find_gradients`` may be another way to the same gradients: see :mod:`~minicnn.train.capture`.
+
     Raises :class:`DivergedError` when the loss is not finite; the parameters are then as before that step.
     """
-    device = home(model)
     for images, labels in batches:
         optimizer.zero_grad()
-        target = from_numpy(labels).to(device)
-        logits = model(from_numpy(images).to(device))
-        loss = loss_fn(logits, target)
-        loss.backward()
-        value, correct = _seen(loss, logits, target)
-        if not isfinite(value):
-            raise DivergedError(f"the loss is {value}")
+        loss, correct = find_gradients(model, loss_fn, images, labels)
+        if not isfinite(loss):
+            raise DivergedError(f"the loss is {loss}")
         optimizer.step()
-        yield Step(value, len(labels), correct)
+        yield Step(loss, len(labels), correct)
 
 
 def home(model: nn.Module) -> str:
@@ -75,12 +92,15 @@ def home(model: nn.Module) -> str:
     return next((parameter.device for parameter in model.parameters()), backend.default_device())
 
 
-def _seen(loss: Tensor, logits: Tensor, target: Tensor) -> tuple[float, int]:
-    """The loss, and how many images were right, fetched at once: a GPU is waited for once a step."""
-    right = (logits.data.argmax(axis=1) == target.data).sum()
-    both = np.stack([loss.data.astype(np.float64), right.astype(np.float64)])
-    value, correct = backend.move(both, "cpu").tolist()
-    return value, int(correct)
+def hits(logits: Tensor, target: Tensor) -> Array:
+    """How many images were right."""
+    return (logits.data.argmax(axis=1) == target.data).sum()
+
+
+def _fetched(*numbers: Array) -> list[float]:
+    """Single numbers from where they are, at once: a GPU is waited for once a step."""
+    together = np.stack([number.astype(np.float64) for number in numbers])
+    return backend.move(together, "cpu").tolist()
 
 
 class Evaluation(NamedTuple):

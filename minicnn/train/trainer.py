@@ -14,9 +14,10 @@ from minicnn.data import DataLoader, Split
 from minicnn.optim import Optimizer
 from minicnn.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from minicnn.train import checkpoint, state
+from minicnn.train.capture import CapturedSteps
 from minicnn.train.checkpoint import Arrays, Checkpoint
 from minicnn.train.history import Epoch, Sums
-from minicnn.train.loop import DivergedError, Loss, evaluate, train
+from minicnn.train.loop import DivergedError, Loss, evaluate, find_gradients, train
 
 HINT = "try a smaller learning rate"
 
@@ -54,11 +55,15 @@ class Trainer:
         seed: for the order of the images.
         device: "cpu", "cuda" or "auto" (the GPU if there is one): the model is moved there. Where it is, if
             None. Batches follow it.
+        capture: whether steps on the GPU run as CUDA graphs where they can; the results are the same. A
+            graph does not run the model's Python: switch it off for a model that does something else in each
+            step, other than by its attributes (:class:`~minicnn.train.capture.CapturedSteps`).
 
     Attributes:
         epoch: the number of finished epochs.
         sums: what the epoch under way has seen.
         history: one :class:`Epoch` for each finished one.
+        steps: how the steps are captured, which also says why they were not; None if they are not to be.
         best: the one with the highest validation accuracy, of several the one with the lowest validation
             loss; None without validation. ``best_weights`` is the model's state_dict then, on the CPU.
 
@@ -81,6 +86,7 @@ class Trainer:
         batch_size: int = 64,
         seed: int = 0,
         device: str | None = None,
+        capture: bool = True,
     ) -> None:
         for name, value, kind in (("model", model, nn.Module), ("optimizer", optimizer, Optimizer)):
             if not isinstance(value, kind):
@@ -92,6 +98,7 @@ class Trainer:
         if device is not None:
             with backend.explained_memory("the model alone needs more"):
                 model.to(backend.resolve(device))
+        self.steps = CapturedSteps() if capture else None
         self.epoch = 0
         self.sums = Sums()
         self.history: list[Epoch] = []
@@ -134,7 +141,7 @@ class Trainer:
 
     def _train_epoch(self, loader: DataLoader, callbacks: tuple[Callback, ...]) -> None:
         batches = loader.epoch(self.epoch, start=self.sums.steps)
-        steps = train(self.model, batches, self.loss_fn, self.optimizer)
+        steps = train(self.model, batches, self.loss_fn, self.optimizer, self.steps or find_gradients)
         # An overflow shows in the loss, which is looked at; NumPy need not warn of it as well.
         quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
         with quiet, backend.explained_memory(f"a smaller batch size than {self.batch_size} needs less"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emulator import memory
+from emulator import graphs, memory
 from emulator.memory import Device
 from emulator.signatures import METHODS, UFUNCS, bound
 
@@ -37,7 +37,7 @@ class ndarray:
             size = dtype.itemsize
             for length in shape:
                 size *= length
-            memptr = memory.MemoryPointer(memory.pool.malloc(size), 0)
+            memptr = graphs.allocate(size)
         start = memptr.ptr - memptr.mem.ptr
         self._memory, self.base = memptr.mem, None
         self._host = np.ndarray(shape, dtype, memptr.mem.bytes, start, strides, order or "C")
@@ -78,6 +78,7 @@ class ndarray:
     # To the host, when told so
 
     def get(self, stream=None, order="C", out=None, blocking=True):
+        graphs.check_not_capturing("get")
         if out is not None:
             if (out.shape, out.dtype) != (self.shape, self.dtype):
                 raise ValueError(f"{self.dtype} {self.shape} cannot be copied to {out.dtype} {out.shape}")
@@ -90,38 +91,48 @@ class ndarray:
             raise TypeError("only a numpy.ndarray of the same shape and dtype can be set")
         if not self.flags.forc:
             raise RuntimeError("Cannot set to non-contiguous array")
+        graphs.check_not_capturing("set")
         self._host[...] = arr
 
     def item(self):
+        graphs.check_not_capturing("item")
         if self.size != 1:
             raise ValueError("can only convert an array of size 1 to a Python scalar")
         return self._host.item()
 
     def tolist(self):
+        graphs.check_not_capturing("tolist")
         return self._host.tolist()
 
     def tobytes(self, order="C"):
+        graphs.check_not_capturing("tobytes")
         return self._host.tobytes(order)
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(IMPLICIT)
 
     def __bool__(self):
+        graphs.check_not_capturing("bool")
         return bool(self._host)
 
     def __int__(self):
+        graphs.check_not_capturing("int")
         return int(self._host)
 
     def __float__(self):
+        graphs.check_not_capturing("float")
         return float(self._host)
 
     def __repr__(self):
+        graphs.check_not_capturing("repr")
         return repr(self._host)
 
     def __str__(self):
+        graphs.check_not_capturing("str")
         return str(self._host)
 
     def __format__(self, spec):
+        graphs.check_not_capturing("format")
         return format(self._host, spec)
 
     # Entries
@@ -132,10 +143,14 @@ class ndarray:
     def __iter__(self):
         return (self[i] for i in range(len(self)))
 
+    @graphs.operation
     def __getitem__(self, index):
+        if isinstance(index, ndarray) and index.dtype.kind in "iu":
+            index = view(index._host % len(self), index)  # CuPy wraps what is out of range
         found = self._host[host_index(index)]
         return view(found, self) if np.may_share_memory(found, self._host) else on_device(found)
 
+    @graphs.operation
     def __setitem__(self, index, value):
         if isinstance(value, ndarray):
             value = value._host
@@ -145,6 +160,7 @@ class ndarray:
 
     # NumPy's functions
 
+    @graphs.operation
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **settings):
         if ufunc.__name__ not in UFUNCS or method not in ("__call__", "at"):
             return NotImplemented
@@ -245,7 +261,7 @@ def _method(name, signature):
         return view(found, self) if shares else on_device(found)
 
     method.__name__ = name
-    return method
+    return graphs.operation(method)
 
 
 for _name, _signature in METHODS.items():

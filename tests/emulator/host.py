@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from emulator import graphs
+
 HERE = Path(__file__).parent
 COMPILER = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
 """The host's C++ compiler, or None: then no kernel can run, and tests that need one are to be skipped."""
@@ -75,11 +77,18 @@ class RawKernel:
             f"{self.name} has {len(self.parameters)} parameters, given are {len(args)}"
         )
         values = [self._value(n, a, p) for n, (a, p) in enumerate(zip(args, self.parameters, strict=True))]
-        pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
         sizes = [(ctypes.c_uint * 3)(*size) for size in (grid, block)]
-        failed = self._launch(pointers, *sizes, ctypes.c_size_t(shared_mem))
-        if failed:
-            raise RuntimeError(f"{self.name}: {failed.decode()}")
+
+        def launch() -> None:
+            pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
+            failed = self._launch(pointers, *sizes, ctypes.c_size_t(shared_mem))
+            if failed:
+                raise RuntimeError(f"{self.name}: {failed.decode()}")
+
+        if graphs.capturing() is not None:
+            graphs.capturing().kernel(launch, [arg for arg in args if is_array(arg)])
+            return
+        launch()
         for n, arg in enumerate(args):
             if is_array(arg) and (damage := arg.data.mem.damage()):
                 arg.data.mem.restore_guards()  # what is said here is not to be said again later

@@ -27,6 +27,10 @@ class OutOfMemoryError(MemoryError):
         )
 
 
+class CUDARuntimeError(RuntimeError):
+    """What a call to the driver raises."""
+
+
 class GuardError(AssertionError):
     """Something wrote beside the memory that it was given."""
 
@@ -45,7 +49,7 @@ class MemoryPool:
             raise OutOfMemoryError(size, self._used, self._limit)
         memory = Memory(self, size)
         self._living.add(memory)
-        return memory
+        return MemoryPointer(memory, 0)
 
     def used_bytes(self):
         return self._used
@@ -143,6 +147,15 @@ class MemoryPointer:
 
 
 pool = MemoryPool()
+driver = MemoryPool()  # where other pools have their memory from
+
+
+def from_driver(size):
+    """``cupy.cuda.Memory``: an allocation that is in no pool."""
+    try:
+        return driver.malloc(size).mem
+    except OutOfMemoryError as error:
+        raise CUDARuntimeError(f"cudaErrorMemoryAllocation: out of memory ({error})") from None
 
 
 class Device:

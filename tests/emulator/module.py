@@ -5,8 +5,10 @@ import types
 
 import numpy as np
 
-from emulator import arrays, host, memory, signatures
+from emulator import arrays, graphs, host, memory, signatures
 from emulator.arrays import checked_dtype, ndarray, on_device, view
+from emulator.graphs import Stream
+from emulator.memory import CUDARuntimeError
 from emulator.signatures import bound
 
 HOST_ARRAYS_ALLOWED = {("split", 1), ("array_split", 1)}
@@ -75,6 +77,8 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
     else:
         host = np.asarray(obj)
     checked_dtype(host.dtype)
+    if not isinstance(obj, ndarray) and host.ndim and host.size:
+        graphs.copy_from_host(host.nbytes)
     if isinstance(obj, ndarray) and not copy and dtype in (None, obj.dtype):
         return obj
     return on_device(np.array(host, dtype, order="K" if order is None else order, ndmin=ndmin))
@@ -170,40 +174,13 @@ MAKING += (empty_like, full_like, get_array_module)
 FUNCTIONS = {name: _function(name, signature) for name, signature in signatures.FUNCTIONS.items()}
 FUNCTIONS |= {function.__name__: function for function in MAKING}
 FUNCTIONS |= {"zeros_like": zeros_like, "ones_like": ones_like}
+FUNCTIONS = {name: graphs.operation(function, name) for name, function in FUNCTIONS.items()}
 
 
 TYPES = ("bool_", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64")
 TYPES += ("float16", "float32", "float64", "dtype")
 
 # cupy.cuda
-
-
-class CUDARuntimeError(RuntimeError):
-    """What a call to the driver raises."""
-
-
-class Stream:
-    """A stream in which everything has run by the time anyone looks."""
-
-    ptr = 0
-
-    def __init__(self, null=False, non_blocking=False, ptds=False):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def use(self):
-        return self
-
-    def synchronize(self):
-        pass
-
-
-Stream.null = Stream()
 
 
 def _device_count(devices):
@@ -229,11 +206,17 @@ def build(devices=1, **more):
     cupy.inf, cupy.nan, cupy.newaxis, cupy.ndarray = np.inf, np.nan, None, ndarray
     cupy.RawModule = host.RawModule
     cupy.get_default_memory_pool = lambda: memory.pool
+    cupy.get_default_pinned_memory_pool = lambda: graphs.PINNED
     cupy.cuda = types.SimpleNamespace(
         Device=arrays.Device,
         Stream=Stream,
+        Memory=memory.from_driver,
         MemoryPointer=memory.MemoryPointer,
-        get_current_stream=lambda: Stream.null,
+        MemoryPool=graphs.MemoryPool,
+        UnownedMemory=graphs.UnownedMemory,
+        get_current_stream=graphs.current_stream,
+        set_pinned_memory_allocator=graphs.set_pinned_memory_allocator,
+        using_allocator=graphs.using_allocator,
         is_available=cupy.is_available,
         memory=types.SimpleNamespace(OutOfMemoryError=memory.OutOfMemoryError),
         runtime=types.SimpleNamespace(
