@@ -305,6 +305,13 @@ def test_what_auto_chooses(cupy, w, groups, expected):
     np.testing.assert_allclose(clipped, np.maximum(y, 0), atol=1e-5)
 
 
+def sabotage(monkeypatch, change):
+    """Have every source changed before it is compiled."""
+    monkeypatch.setattr(compiling, "source", lambda *args: change(source(*args)))
+    for cached in (compiling._function, compiling._module):
+        monkeypatch.setattr(compiling, cached.__name__, cached.__wrapped__)
+
+
 BARRIER = "__syncthreads();"
 AUTO = {"first": ("first", "naive", "tiled")}
 BARRIERS = [
@@ -325,15 +332,13 @@ BARRIERS += [("bf16", 0), ("tf32", 1)]  # either's own of the two in tensor.cuh
 def test_every_barrier_is_needed(cupy, monkeypatch, algorithm, number):
     """The emulator notices if one is left out: so none lacks, as far as these cases reach."""
 
-    def sabotaged(file, constants=()):
-        pieces = source(file, constants).split(BARRIER)
+    def without(text):
+        pieces = text.split(BARRIER)
         return pieces[0] + "".join(
             ("" if i == number else BARRIER) + piece for i, piece in enumerate(pieces[1:])
         )
 
-    monkeypatch.setattr(compiling, "source", sabotaged)
-    for cached in (compiling._function, compiling._module):
-        monkeypatch.setattr(compiling, cached.__name__, cached.__wrapped__)
+    sabotage(monkeypatch, without)
     monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
     case = {"depthwise": DEPTHWISE[0], "first": FIRST[1]}.get(algorithm, LARGE[1])
     rounding = ROUNDING.get(algorithm, 0.0)

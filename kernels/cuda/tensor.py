@@ -10,6 +10,7 @@ import numpy as np
 from minicnn import backend as devices
 from minicnn.kernels.cuda.compiling import blocks
 from minicnn.kernels.cuda.implicit import tiles_of
+from minicnn.kernels.registry import precision
 
 FIRST = 80  # the compute capability of the first GPUs that know TF32 and bfloat16
 
@@ -57,7 +58,7 @@ TILES = {
 PROCESSORS = 100  # of a GPU, for the choice of a tile: a fixed number, so that all compute the same
 
 
-def tile_for(precision: str, rows: int, columns: int, products: int = 1) -> Tile:
+def tile_for(name: str, rows: int, columns: int, products: int = 1) -> Tile:
     """The tile for so many products, each with a result of so many rows and columns.
 
     A warp reads WM + WN words for each WM·WN products; shared memory gives four in the time of 64 products.
@@ -67,7 +68,7 @@ def tile_for(precision: str, rows: int, columns: int, products: int = 1) -> Tile
         rounds = blocks(products * tiles_of(tile, rows, columns), PROCESSORS)
         return rounds * tile.BM * tile.BN * (1 + 16 / tile.WM + 16 / tile.WN)
 
-    return min(TILES[precision], key=time)
+    return min(TILES[name], key=time)
 
 
 @functools.cache
@@ -79,3 +80,8 @@ def known() -> bool:
 def suits(*arguments: Any) -> bool:
     """Whether tensor cores are for the arguments of a kernel: float32, on a GPU that has them."""
     return arguments[0].dtype == np.float32 and known()
+
+
+def allowed(like: Any) -> list[str]:
+    """The algorithms that may round the numbers of such an array, as ``mc.use(precision=…)`` says."""
+    return ROUNDING[precision()] if suits(like) else []
