@@ -128,15 +128,8 @@ def tracing() -> bool:
 
 def settings() -> tuple[Any, ...]:
     """What :class:`use` has set. Each of these is another object when it was set anew."""
-    return (
-        devices.current_backend(),
-        devices.cpu_backend(),
-        _algorithms,
-        _forbidden,
-        _measure,
-        _fuse,
-        _precision,
-    )
+    families = devices.current_backend(), devices.cpu_backend()
+    return *families, _algorithms, _forbidden, _measure, _fuse, _precision
 
 
 def fusing() -> bool:
