@@ -13,9 +13,19 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARIES = ("numpy", "numba", "llvmlite", "torch", "torchvision", "jax", "jaxlib")
+LIBRARIES = (
+    "numpy",
+    "numba",
+    "llvmlite",
+    "torch",
+    "torchvision",
+    "jax",
+    "jaxlib",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+)
 CPUS = Path("/sys/devices/system/cpu")
-SAME = ("cpu", "cores", "threads", "backend", "python", "libraries")
+SAME = ("cpu", "gpu", "cores", "threads", "backend", "python", "libraries")
 """What must be equal for two results to stand in one table."""
 
 

@@ -31,12 +31,27 @@ class Parser(argparse.ArgumentParser):
 
 def parser(description: str | None, things: str) -> Parser:
     """The options that all benchmarks share; ``things`` is what --only chooses among."""
+    made = shared(description, things, seconds=0.3)
+    made.add_argument("--threads", type=whole, help="threads of everybody (all physical cores)")
+    made.add_argument("--backend", choices=("numba", "numpy"), default="numba", help="minicnn's kernels")
+    return made
+
+
+def shared(description: str | None, things: str, seconds: float) -> Parser:
+    """Those of all that take times, on whatever device; ``seconds`` is how long a turn usually takes."""
+    made = basic(description, things)
+    made.add_argument("--rounds", type=whole, help="rounds, of which the median is kept (5)")
+    made.add_argument(
+        "--seconds", type=positive, help=f"how long one turn of a round takes at least ({seconds})"
+    )
+    made.set_defaults(usual_seconds=seconds)
+    return made
+
+
+def basic(description: str | None, things: str) -> Parser:
+    """Those of every script: what to do, and where to keep what comes of it."""
     made = Parser(description)
     made.add_argument("--only", nargs="+", metavar="NAME", help=f"these {things}; * stands for anything")
-    made.add_argument("--rounds", type=_whole, help="rounds, of which the median is kept (5)")
-    made.add_argument("--seconds", type=_positive, help="how long one turn of a round takes at least (0.3)")
-    made.add_argument("--threads", type=_whole, help="threads of everybody (all physical cores)")
-    made.add_argument("--backend", choices=("numba", "numpy"), default="numba", help="minicnn's kernels")
     made.add_argument("--out", type=Path, help="the folder for the results (benchmarks/results)")
     made.add_argument(
         "--quick", action="store_true", help="see that it runs, in seconds; kept only where --out says"
@@ -46,17 +61,29 @@ def parser(description: str | None, things: str) -> Parser:
 
 def parse(made: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     """The options, with what was not given filled in."""
-    given = made.parse_args(arguments)
+    given = parse_shared(made, arguments)
     cores = len(machine.cores())
     given.threads = given.threads or cores
     if given.threads > cores:
         raise Problem(f"--threads {given.threads}: this process may use {cores} cores")
-    given.rounds = given.rounds or (2 if given.quick else 5)
-    given.seconds = given.seconds or (0.01 if given.quick else 0.3)
-    given.out = given.out or (None if given.quick else FOLDER)
     if (busy := machine.load()) > BUSY:
         print(f"other programs keep {busy:.1f} cores busy: ratios will scatter, and times be too long")
     given.machine = machine.describe(given.threads, given.backend)
+    return given
+
+
+def parse_shared(made: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The same for the options of :func:`shared`."""
+    given = parse_basic(made, arguments)
+    given.rounds = given.rounds or (2 if given.quick else 5)
+    given.seconds = given.seconds or (0.01 if given.quick else given.usual_seconds)
+    return given
+
+
+def parse_basic(made: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The same for the options of :func:`basic`."""
+    given = made.parse_args(arguments)
+    given.out = given.out or (None if given.quick else FOLDER)
     return given
 
 
@@ -106,13 +133,15 @@ def progress() -> Iterator[Teller]:
         yield Teller(console, status)
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}, but a whole number of at least 1 is expected")
     return int(text)
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
+    """A number above 0, for argparse."""
     try:
         value = float(text)
     except ValueError:

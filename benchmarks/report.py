@@ -16,13 +16,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
-from benchmarks import charts, results, scaling
+from benchmarks import charts, report_cuda, results, scaling
 from benchmarks.contenders import KINDS, TORCH
 from benchmarks.layers import LAYERS, PARTS
 from benchmarks.measure import better
 from benchmarks.options import Parser
 from benchmarks.problem import Problem, ended, write_whole
 from benchmarks.results import FOLDER, Results, Row
+from benchmarks.words import grid, machine_line, number, paragraph, spread
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 NAMES = ("train_step", "inference", "ladder", "conv", "scaling")
@@ -53,6 +54,8 @@ def write(readme: Path, folder: Path) -> None:
         if chart.exists():
             content += f"\n![{name}]({Path(os.path.relpath(chart, readme.parent)).as_posix()})\n"
         text = put(text, name, content)
+    if content := report_cuda.section(folder):
+        text = put(text, "cuda", content)
     if text != readme.read_text(encoding="utf-8"):
         write_whole(readme, text)
 
@@ -74,47 +77,6 @@ def put(text: str, name: str, content: str) -> str:
         )
     before, _, rest = text.partition(first)
     return before + first + content + last + rest.partition(last)[2]
-
-
-def grid(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """A Markdown table, with its first columns, of words, to the left and the others to the right."""
-    rule = ["---"] * words + ["--:"] * (len(head) - words)
-    return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *rows])
-
-
-def paragraph(text: str) -> str:
-    """Text below a table, in lines as the README's."""
-    return "\n" + textwrap.fill(text, 106, break_long_words=False, break_on_hyphens=False) + "\n"
-
-
-def machine_line(found: Results) -> str:
-    """Where and when it was measured, as a sentence below the table."""
-    about = found.machine
-    names = {"numpy": "NumPy", "numba": "Numba", "torch": "PyTorch", "jax": "JAX"}
-    versions = [f"{names[key]} {value}" for key, value in about["libraries"].items() if key in names]
-    dates = sorted({row["date"] for row in found.rows})
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    vectors = f" with {about['vectors']}" if about["vectors"] else ""
-    backend = "" if about["backend"] == "numba" else f", minicnn on {about['backend']}"
-    return paragraph(
-        f"{about['cpu']}{vectors}, {about['threads']} of {about['cores']} cores; Python {about['python']}, "
-        f"{', '.join(versions)}{backend}; {when}."
-    )
-
-
-def number(value: float | None) -> str:
-    """Three digits that count, with commas: 0.0123, 6.2, 35.9, 1,870; a dash for what is not known."""
-    if value is None:
-        return "–"
-    digits = f"{value:.3g}"
-    return f"{float(digits):,.0f}" if abs(value) >= 100 else digits
-
-
-def spread(row: Row) -> str:
-    """A ratio with its range over the rounds."""
-    if row["ratio"] is None:
-        return "–"
-    return f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
 
 
 def steps(found: Results) -> str:

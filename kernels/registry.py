@@ -22,12 +22,16 @@ Chooser = Callable[..., list[str]]
 FAMILIES = {"numpy": ("numpy",), "numba": ("numba", "numpy"), "cuda": ("cuda",)}
 """The families of kernels that each backend may use, its own first: Numba leaves the rest to NumPy."""
 
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""What factors of float32 may be rounded to: nothing, 10 bits of fraction, 7 bits of fraction."""
+
 _kernels: dict[tuple[str, str], dict[str, Kernel]] = {}  # (operation, family) -> {algorithm: kernel}
 _suits: dict[Ran, Callable[..., bool]] = {}  # for kernels that are for some arguments only: for which
 _choosers: dict[tuple[str, str], Chooser] = {}  # (operation, family) -> what "auto" means
 _forbidden: frozenset[str] = frozenset()  # algorithms that "auto" does not take
 _measure = False  # whether "auto" tries them
 _fuse = True  # whether operations that follow each other may run as one
+_precision = "fp32"  # how exactly "auto" multiplies float32 on a GPU
 _measured: dict[tuple, str] = {}  # what was found
 _algorithms: dict[str, str] = {}  # operation, or the part before the dot -> the algorithm set for it
 _loaded: set[str] = set()
@@ -124,12 +128,18 @@ def tracing() -> bool:
 
 def settings() -> tuple[Any, ...]:
     """What :class:`use` has set. Each of these is another object when it was set anew."""
-    return devices.current_backend(), devices.cpu_backend(), _algorithms, _forbidden, _measure, _fuse
+    families = devices.current_backend(), devices.cpu_backend()
+    return *families, _algorithms, _forbidden, _measure, _fuse, _precision
 
 
 def fusing() -> bool:
     """Whether operations that follow each other may run as one: the setting ``fuse`` of :class:`use`."""
     return _fuse
+
+
+def precision() -> str:
+    """What factors may be rounded to: the setting ``precision`` of :class:`use`, which choosers look at."""
+    return _precision
 
 
 def offers(operation: str, like: Any) -> bool:
@@ -228,13 +238,30 @@ class use:
             differ in rounding from one run to the next.
         fuse: whether operations that follow each other may run as one, as convolution and ReLU (the default;
             see :func:`minicnn.nn.chain`). Without, each computes what it is called, one after another.
+        precision: how exactly "auto" multiplies float32 on a GPU, see below: ``"fp32"`` (the default),
+            ``"tf32"`` or ``"bf16"``.
         **by_name: the same as ``algorithms`` for operations without a dot: ``conv2d="taps"``.
+
+    **Precision.** Tensor cores, which GPUs have from compute capability 8.0 on, multiply many times faster
+    than anything else there, but not float32. With ``round`` to 10 bits of fraction (TF32) or to 7
+    (bfloat16), both with float32's range, convolutions and fully connected layers and their gradients become
+
+        y = Σ round(x) · round(w) + b
+
+    where only the factors are rounded, on their way into the multiplication: each product is exact, and the
+    sum is float32. Each factor errs by 2⁻¹¹ or 2⁻⁸ at most, so y by 2⁻¹⁰ or 2⁻⁷ of Σ |x·w| and usually, as
+    errors cancel, by 4e-4 or 4e-3 of its size. Every array stays float32: weights (there is no other copy
+    of them, so a step too small for bfloat16 is not lost), activations, gradients and what optimisers
+    keep; no loss needs scaling. All else (norms, pooling, losses, steps) is computed in float32, as are
+    depthwise convolutions and those of few channels, which memory bounds. float64 is never rounded. CPU
+    kernels take no notice, as there is nothing to gain, and nor do GPUs without such cores; an algorithm that
+    is set by name runs whatever the precision. :func:`trace` tells which kernels ran.
 
     The setting belongs to the process, not to a thread. Backward looks at it when backward runs,
     so a block should hold both passes.
 
     Raises:
-        ValueError: an unknown backend, operation or algorithm; "cuda" where there is no GPU.
+        ValueError: an unknown backend, operation, algorithm or precision; "cuda" where there is no GPU.
 
     >>> import minicnn as mc
     >>> x, w = mc.randn(1, 3, 8, 8), mc.randn(4, 3, 3, 3)
@@ -251,10 +278,13 @@ class use:
         forbid: str | Iterable[str] | None = None,
         measure: bool | None = None,
         fuse: bool | None = None,
+        precision: str | None = None,
         **by_name: str,
     ) -> None:
-        global _algorithms, _forbidden, _measure, _fuse
+        global _algorithms, _forbidden, _measure, _fuse, _precision
         wanted = {**(algorithms or {}), **by_name}
+        if precision is not None:
+            check_precision("use", precision)
         if backend is not None:
             devices.check_backend(backend)
         if wanted:
@@ -263,22 +293,29 @@ class use:
             forbid = frozenset([forbid] if isinstance(forbid, str) else forbid)
             _check_forbidden(forbid)
         self._backend_before = None if backend is None else devices.set_backend(backend)
-        self._before = _algorithms, _forbidden, _measure, _fuse
+        self._before = _algorithms, _forbidden, _measure, _fuse, _precision
         # What was set for a part of an operation gives way to what is now said of the whole.
         rest = {name: one for name, one in _algorithms.items() if name.partition(".")[0] not in wanted}
         _algorithms = {**rest, **wanted}
         _forbidden = _forbidden if forbid is None else forbid
         _measure = _measure if measure is None else bool(measure)
         _fuse = _fuse if fuse is None else bool(fuse)
+        _precision = _precision if precision is None else precision
 
     def __enter__(self) -> use:
         return self
 
     def __exit__(self, *_: object) -> None:
-        global _algorithms, _forbidden, _measure, _fuse
+        global _algorithms, _forbidden, _measure, _fuse, _precision
         if self._backend_before is not None:
             devices.restore(self._backend_before)
-        _algorithms, _forbidden, _measure, _fuse = self._before
+        _algorithms, _forbidden, _measure, _fuse, _precision = self._before
+
+
+def check_precision(where: str, name: Any) -> None:
+    """Raise ValueError, which names the caller, for a precision that there is not."""
+    if name not in PRECISIONS:
+        raise ValueError(f"{where}: precision {devices.unknown(name, PRECISIONS)}")
 
 
 def _check(wanted: Mapping[str, str], backend: str | None) -> None:

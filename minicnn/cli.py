@@ -268,6 +268,7 @@ def _add_model(parser: _Parser, metavar: str) -> None:
 
 
 def _add_train_options(parser: _Parser) -> None:
+    from minicnn.kernels.registry import PRECISIONS
     from minicnn.train.recipes import OPTIMIZERS, RECIPES, SCHEDULES
 
     # The defaults are None here, so that --resume can tell what was given from what was not.
@@ -286,6 +287,8 @@ def _add_train_options(parser: _Parser) -> None:
     option("--weight-decay", "D", "how strongly weights are drawn to zero", _number)
     option("--label-smoothing", "S", "the share of a label that goes to all classes alike", _share)
     option("--schedule", "NAME", "of the learning rate, see below", _one_of(SCHEDULES))
+    words = "what factors may be rounded to on a GPU: tf32, bf16, or fp32: not at all (fp32)"
+    option("--precision", "NAME", words, _one_of(PRECISIONS))
     option("--seed", "N", "for the splits, the weights, the order and dropout (0)", _whole(0))
     parser.add_argument(
         "--device",

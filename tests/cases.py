@@ -234,7 +234,9 @@ def _cuda_depthwise(case):
 ONLY_FOR = {
     Choice("cuda", "depthwise"): _cuda_depthwise,
     Choice("cuda", "first"): lambda case: case.shapes[1][1] <= 4 and "groups" not in case.settings,
-    Choice("cuda", "tf32"): lambda case: False,  # it rounds too much for these tests: test_cuda_conv.py
+    # They round too much for these tests: test_cuda_conv.py has their own.
+    Choice("cuda", "tf32"): lambda case: False,
+    Choice("cuda", "bf16"): lambda case: False,
     "narrow": lambda case: case.settings.get("stride", 1) == 1,
     "depthwise": lambda case: case.shapes[1][1] == 1 and case.shapes[0][1] == case.settings.get("groups", 1),
     "pointwise": lambda case: case.shapes[1][2:] == (1, 1) and not case.settings,

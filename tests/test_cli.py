@@ -138,9 +138,9 @@ def test_validation_as_a_fraction(run, small):
 
 def test_options_reach_the_training(run, small):
     options = ("--lr", 0.04, "--momentum", 0.5, "--weight-decay", 0.25, "--batch-size", 50)
-    smoothing = ("--label-smoothing", 0.9)
-    _, out, _ = run("train", small, *options, *smoothing, "--epochs", 1, "--no-plots", "--out", "x")
-    assert "label smoothing 0.9" in out
+    options += ("--label-smoothing", 0.9, "--precision", "tf32")
+    _, out, _ = run("train", small, *options, "--epochs", 1, "--no-plots", "--out", "x")
+    assert "label smoothing 0.9, multiplications in tf32, batch" in out
     assert checkpoint.read("x/checkpoint.safetensors").document["history"][0]["loss"] > 2.2
     (group,) = checkpoint.read("x/checkpoint.safetensors").document["optimizer"]["param_groups"]
     assert (group["initial_lr"], group["momentum"], group["weight_decay"]) == (0.04, 0.5, 0.25)
@@ -408,6 +408,7 @@ WRONG = [
     ("train lenet5 --lr inf", "--lr: 'inf'"),
     ("train lenet5 --optimizer sdg", "'sdg' is unknown; did you mean 'sgd'?"),
     ("train lenet5 --schedule cosin", "did you mean 'cosine'?"),
+    ("train lenet5 --precision fp23", "--precision: 'fp23' is unknown; did you mean 'fp32'?"),
     ("train lenet5 --data minst", "did you mean 'mnist'?"),
     ("train lenet5 --seed -1", "--seed"),
     (f"train lenet5 --seed {2**64}", "seed is 18446744073709551616"),

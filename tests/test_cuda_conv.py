@@ -10,8 +10,7 @@ from emulator.use import cupy
 
 from minicnn import kernels
 from minicnn.functional.conv import resolve_padding
-from minicnn.kernels.cuda import compiling, conv_tensor, conv_tiled, depthwise, implicit
-from minicnn.kernels.cuda import conv as auto
+from minicnn.kernels.cuda import compiling, conv_tiled, depthwise, implicit, tensor
 from minicnn.kernels.cuda.sources import source
 
 __all__ = ["cupy"]  # a fixture
@@ -44,8 +43,8 @@ def parts(run, arrays, g):
     ]
 
 
-TF32 = 2.0**-10
-"""How far a product is off whose factors are rounded to 10 bits of fraction, by 2⁻¹¹ at most each."""
+ROUNDING = {"tf32": 2.0**-10, "bf16": 2.0**-7 + 2.0**-16}
+"""How far a product is off whose factors are rounded to 10 or 7 bits of fraction: by 2⁻¹¹ or 2⁻⁸ each."""
 
 # Larger than a tile in every direction, with something left over; too large for loops in Python.
 LARGE = [
@@ -127,48 +126,102 @@ def test_every_tile(cupy, monkeypatch, case, dtype, tile):
     compare(cupy, case, "tiled", np.dtype(dtype))
 
 
-@pytest.mark.parametrize("tile", conv_tensor.TILES, ids=[f"{t.BM}x{t.BN}" for t in conv_tensor.TILES])
-@pytest.mark.parametrize("case", named(LARGE))
-def test_tensor_cores(cupy, monkeypatch, case, tile):
-    monkeypatch.setattr(conv_tensor, "TILES", (tile,))
+TENSOR_TILES = [
+    pytest.param(precision, tile, id=f"{precision}-{tile.BM}x{tile.BN}")
+    for precision, tiles in tensor.TILES.items()
+    for tile in tiles
+]
+
+# Four neighbours at once where they may be: of w if it has a multiple of four for each output, of gy if its
+# planes do, of x if a 1×1 filter moves by single pixels over such planes.
+WIDE = [
+    conv("w and gy wide", (2, 8, 13, 10), (70, 8, 3, 3), padding=((1, 0), (1, 1))),
+    conv("gy wide", (3, 3, 6, 6), (37, 3, 3, 3), padding=1),
+    conv("all wide", (3, 36, 6, 8), (72, 36, 1, 1)),
+    conv("x and gy wide, 2 groups", (5, 70, 4, 9), (66, 35, 1, 1), groups=2),
+]
+
+
+@pytest.mark.parametrize(("precision", "tile"), TENSOR_TILES)
+@pytest.mark.parametrize("case", named([*LARGE, *WIDE]))
+def test_tensor_cores(cupy, monkeypatch, case, precision, tile):
+    monkeypatch.setitem(tensor.TILES, precision, (tile,))
     monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
-    compare(cupy, case, "tf32", np.float32, TF32)
+    compare(cupy, case, precision, np.float32, ROUNDING[precision])
 
 
+@pytest.mark.parametrize("precision", ROUNDING)
 @pytest.mark.parametrize("case", named(CONVOLUTIONS))
-def test_tensor_cores_on_every_geometry(cupy, case):
-    compare(cupy, case, "tf32", np.float32, TF32)
+def test_tensor_cores_on_every_geometry(cupy, case, precision):
+    compare(cupy, case, precision, np.float32, ROUNDING[precision])
 
 
-def test_tensor_cores_round(cupy):
-    """1 + 2⁻¹² is 1 in TF32, and 1 + 2⁻¹¹ is 1 + 2⁻¹⁰: ties go away from zero."""
-    x = np.array([1 + 2**-12, 1 + 2**-11, -1 - 2**-11], np.float32).reshape(1, 1, 1, 3)
-    with kernels.use("cuda", conv2d="tf32"):
+def test_tensor_cores_and_what_lies_askew(cupy, monkeypatch):
+    """Four neighbours can be fetched at once only from an address that is a multiple of 16."""
+    case, ys, found = WIDE[2], [], []
+    is_aligned = implicit.aligned
+    monkeypatch.setattr(implicit, "aligned", lambda x: found.append(is_aligned(x)) or found[-1])
+    for shift in (0, 1):
+        shifted = [np.append(np.zeros(shift, np.float32), array) for array in case.arrays(np.float32)[:2]]
+        x, w = (
+            cupy.asarray(array)[shift:].reshape(shape)
+            for array, shape in zip(shifted, case.shapes, strict=False)
+        )
+        with kernels.use("cuda", conv2d="bf16"):
+            ys.append(kernels.run(PARTS[0], x, w, None, window(case)).get())
+    np.testing.assert_array_equal(*ys)
+    assert found == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("precision", "given", "rounded"),
+    [  # halfway, TF32 goes away from zero and bfloat16 to the even neighbour
+        ("tf32", [1 + 2**-12, 1 + 2**-11, -1 - 2**-11], [1, 1 + 2**-10, -1 - 2**-10]),
+        ("bf16", [1 + 2**-9, 1 + 2**-8, -1 - 3 * 2**-8, 2.0**-120], [1, 1, -1 - 2**-6, 2.0**-120]),
+    ],
+)
+def test_tensor_cores_round(cupy, precision, given, rounded):
+    x = np.array(given, np.float32).reshape(1, 1, 1, -1)
+    with kernels.use("cuda", conv2d=precision):
         y = on_device(cupy, PARTS[0], x, np.ones((1, 1, 1, 1), np.float32), None, kernels.Window((1, 1)))
-    assert y.ravel().tolist() == [1, 1 + 2**-10, -1 - 2**-10]
+    assert y.ravel().tolist() == rounded
 
 
-def test_tensor_cores_are_for_float32_on_gpus_that_have_them(cupy, monkeypatch):
+@pytest.mark.parametrize("precision", ROUNDING)
+def test_the_error_that_the_documentation_expects(cupy, precision):
+    """4e-4 and 4e-3 of a result's usual size: above a third of that, and below."""
+    x, w = normal("x", (2, 64, 6, 6), np.float32), normal("w", (64, 64, 3, 3), np.float32)
+    g, ys = kernels.Window((3, 3)), []
+    for algorithm in (precision, "tiled"):
+        with kernels.use("cuda", conv2d=algorithm):
+            ys.append(on_device(cupy, PARTS[0], x, w, None, g).astype(np.float64))
+    error = np.sqrt(((ys[0] - ys[1]) ** 2).mean() / (ys[1] ** 2).mean())
+    expected = {"tf32": 4e-4, "bf16": 4e-3}[precision]
+    assert expected / 3 < error < expected
+
+
+@pytest.mark.parametrize("precision", ROUNDING)
+def test_tensor_cores_are_for_float32_on_gpus_that_have_them(cupy, monkeypatch, precision):
     """All else falls to the kernels that are exact."""
     case = LARGE[0]
     for dtype, is_known in [(np.float64, True), (np.float32, False)]:
-        monkeypatch.setattr(conv_tensor, "known", lambda is_known=is_known: is_known)
-        with kernels.use("cuda", conv2d="tf32"), kernels.trace() as ran:
-            parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
-        assert ran == [(part, "cuda", "tiled") for part in PARTS]
+        monkeypatch.setattr(tensor, "known", lambda is_known=is_known: is_known)
+        for setting in ({"conv2d": precision}, {"precision": precision}):
+            with kernels.use("cuda", **setting), kernels.trace() as ran:
+                parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
+            assert ran == [(part, "cuda", "tiled") for part in PARTS]
 
 
 def test_auto_takes_tensor_cores_only_if_allowed(cupy):
-    case = LARGE[0]
-    before = auto.allow_tf32(True)
-    try:
-        with kernels.use("cuda"), kernels.trace() as ran:
-            parts(lambda *args: on_device(cupy, *args), case.arrays(np.float32), window(case))
-            parts(lambda *args: on_device(cupy, *args), case.arrays(np.float64), window(case))
-    finally:
-        assert auto.allow_tf32(before)
-    assert before is False
-    assert [one.algorithm for one in ran] == 3 * ["tf32"] + 3 * ["tiled"]
+    chosen = {}
+    for precision in kernels.registry.PRECISIONS:
+        with kernels.use("cuda", precision=precision), kernels.trace() as ran:
+            parts(lambda *args: on_device(cupy, *args), LARGE[0].arrays(np.float32), window(LARGE[0]))
+        chosen[precision] = [one.algorithm for one in ran]
+    assert chosen == {"fp32": 3 * ["tiled"], "tf32": 3 * ["tf32"], "bf16": 3 * ["bf16"]}
+    with kernels.use("cuda", precision="bf16", forbid="bf16"), kernels.trace() as ran:
+        parts(lambda *args: on_device(cupy, *args), LARGE[0].arrays(np.float32), window(LARGE[0]))
+    assert [one.algorithm for one in ran] == 3 * ["tf32"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -252,6 +305,13 @@ def test_what_auto_chooses(cupy, w, groups, expected):
     np.testing.assert_allclose(clipped, np.maximum(y, 0), atol=1e-5)
 
 
+def sabotage(monkeypatch, change):
+    """Have every source changed before it is compiled."""
+    monkeypatch.setattr(compiling, "source", lambda *args: change(source(*args)))
+    for cached in (compiling._function, compiling._module):
+        monkeypatch.setattr(compiling, cached.__name__, cached.__wrapped__)
+
+
 BARRIER = "__syncthreads();"
 AUTO = {"first": ("first", "naive", "tiled")}
 BARRIERS = [
@@ -259,12 +319,12 @@ BARRIERS = [
     for algorithm, file in {
         "shared": "conv_shared.cu",
         "tiled": "conv_tiled.cu",
-        "tf32": "conv_tensor.cu",
         "depthwise": "depthwise.cu",
         "first": "first_layer.cu",
     }.items()
     for number in range(source(file).count(BARRIER))
 ]
+BARRIERS += [("bf16", 0), ("tf32", 1)]  # either's own of the two in tensor.cuh
 
 
 @pytest.mark.skipif(use.kind() == "GPU", reason="a GPU may get it right by luck")
@@ -272,16 +332,15 @@ BARRIERS = [
 def test_every_barrier_is_needed(cupy, monkeypatch, algorithm, number):
     """The emulator notices if one is left out: so none lacks, as far as these cases reach."""
 
-    def sabotaged(file, constants=()):
-        pieces = source(file, constants).split(BARRIER)
+    def without(text):
+        pieces = text.split(BARRIER)
         return pieces[0] + "".join(
             ("" if i == number else BARRIER) + piece for i, piece in enumerate(pieces[1:])
         )
 
-    monkeypatch.setattr(compiling, "source", sabotaged)
-    for cached in (compiling._function, compiling._module):
-        monkeypatch.setattr(compiling, cached.__name__, cached.__wrapped__)
+    sabotage(monkeypatch, without)
     monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
     case = {"depthwise": DEPTHWISE[0], "first": FIRST[1]}.get(algorithm, LARGE[1])
+    rounding = ROUNDING.get(algorithm, 0.0)
     with pytest.raises(AssertionError, match="assert"):
-        compare(cupy, case, algorithm, np.float32, TF32, ran_by=AUTO.get(algorithm))
+        compare(cupy, case, algorithm, np.float32, rounding, ran_by=AUTO.get(algorithm))

@@ -95,6 +95,31 @@ def test_auto_does_not_take_what_is_forbidden(probe, monkeypatch):
         mc.use(forbid="winogard")
 
 
+def test_precision_is_set_and_handed_back():
+    assert kernels.precision() == "fp32"
+    with mc.use(precision="bf16"):
+        with mc.use(precision="tf32"), mc.use("numpy"):
+            assert kernels.precision() == "tf32"
+        assert kernels.precision() == "bf16"
+        mc.use(precision="fp32")
+        assert kernels.precision() == "fp32"
+    assert kernels.precision() == "fp32"
+    for wrong in ("bf61", "float32", 16):
+        with pytest.raises(ValueError, match=f"use: precision {wrong!r} is unknown; .*bf16, fp32, tf32"):
+            mc.use("numpy", precision=wrong)
+    with pytest.raises(ValueError, match="did you mean 'bf16'"):
+        mc.use(precision="bf61")
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_cpu_kernels_take_no_notice_of_the_precision(backend):
+    x, w = (np.float32(1 / 3) * array.astype(np.float32) for array in (X, W))
+    with mc.use(backend):
+        exact = F.conv2d(mc.Tensor(x), mc.Tensor(w)).numpy()
+        with mc.use(precision="bf16"):
+            np.testing.assert_array_equal(F.conv2d(mc.Tensor(x), mc.Tensor(w)).numpy(), exact)
+
+
 def test_an_algorithm_without_a_kernel_for_a_part_leaves_it_to_auto(probe):
     kernels.kernel("probe.forward", "numpy", "forward only")(lambda *args: "forward only")
     with mc.use(probe="forward only"):

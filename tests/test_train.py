@@ -10,7 +10,7 @@ from cases import on_host
 from PIL import Image
 
 import minicnn as mc
-from minicnn import data, models, nn, optim, train
+from minicnn import data, kernels, models, nn, optim, train
 from minicnn.optim import lr_scheduler
 from minicnn.train import plots
 from minicnn.train.display import Display
@@ -163,6 +163,25 @@ def test_schedules_step_once_an_epoch(digits):
     trainer = train.Trainer(model, optimizer, scheduler, batch_size=400)
     trainer.fit(digits.train, epochs=5)
     assert [epoch.lr for epoch in trainer.history] == [0.1, 0.1, 0.05, 0.05, 0.025]
+
+
+def test_a_precision_holds_while_the_trainer_trains(digits):
+    model, seen = tiny(), []
+
+    class Watch(train.Callback):
+        def on_step(self, trainer):
+            seen.append(kernels.precision())
+
+        on_epoch = on_validation_batch = on_step
+
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    for precision in ("bf16", None):
+        trainer = train.Trainer(model, optimizer, batch_size=1000, precision=precision)
+        trainer.fit(digits.train, digits.validation, epochs=1, callbacks=[Watch()])
+    assert seen == 4 * ["bf16"] + 4 * ["fp32"]
+    assert kernels.precision() == "fp32"
+    with pytest.raises(ValueError, match="Trainer: precision 'half' is unknown"):
+        train.Trainer(model, optimizer, precision="half")
 
 
 def test_a_plateau_is_measured_on_the_validation_loss(digits):
@@ -438,6 +457,8 @@ def test_names_that_are_unknown():
         make_schedule("cosin", optim.SGD([nn.Parameter(np.ones(1))]), 3)
     with pytest.raises(ValueError, match="did you mean 'digits'"):
         complete({"model": "lenet5", "data": "digit"})
+    with pytest.raises(ValueError, match="precision: 'fp16' is unknown; did you mean 'bf16'"):
+        complete({"model": "lenet5", "precision": "fp16"})
 
 
 def test_every_data_set_has_a_recipe():

@@ -21,8 +21,14 @@ KINDS = {
     "torch": Kind("PyTorch", "torch", "with_torch", {"layout": "NCHW"}),
     "torch_channels_last": Kind("PyTorch channels_last", "torch", "with_torch", {"layout": "channels_last"}),
     "jax": Kind("JAX", "jax", "with_jax", {}),
+    "minicnn_cuda": Kind("minicnn", "cupy", "with_minicnn_cuda", {}),
+    "torch_cuda": Kind("PyTorch", "torch", "with_torch_cuda", {"layout": "NCHW"}),
+    "torch_cuda_channels_last": Kind(
+        "PyTorch channels_last", "torch", "with_torch_cuda", {"layout": "channels_last"}
+    ),
 }
 TORCH = ("torch", "torch_channels_last")
+TORCH_CUDA = ("torch_cuda", "torch_cuda_channels_last")
 
 
 def is_installed(library: str) -> bool:

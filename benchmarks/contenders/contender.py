@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ SAMPLES = 64
 
 
 class Base:
-    """What all libraries share: the commands, in terms of six methods that each one defines."""
+    """What all libraries share: the commands, in terms of eight methods that each one defines."""
 
     COMMANDS: tuple[str, ...] = ("build", "check", "warm_up", "run", "memory", "layer", "choose", "forget")
 
@@ -41,6 +42,14 @@ class Base:
         self, entry: Network, options: dict[str, Any], images: np.ndarray, labels: np.ndarray
     ) -> None:
         """Build a network for ``self.task``, fill its parameters by name, and take up a batch."""
+        raise NotImplementedError
+
+    def loss(self) -> Any:
+        """The loss of the network for the batch."""
+        raise NotImplementedError
+
+    def without_dropout(self) -> AbstractContextManager[None]:
+        """A block in which the network drops nothing, so that everybody computes the same."""
         raise NotImplementedError
 
     def examine(self) -> dict[str, Any]:
@@ -126,17 +135,21 @@ class Base:
 
     def warm_up(self, work: str = "step") -> dict[str, float]:
         """Seconds of the first call, which may compile, and of a later one."""
-        first = clock(self.works[work])
+        first = self.clock(self.works[work])
         if first < SHORT or first > 1:  # else one more call says enough
-            clock(self.works[work])
-        self.took[work] = clock(self.works[work])
+            self.clock(self.works[work])
+        self.took[work] = self.clock(self.works[work])
         return {"first": first, "later": self.took[work]}
 
     def run(self, work: str, repetitions: int) -> float:
         """Seconds per call."""
         if self.took[work] < SHORT:  # caches hold what another process left there
             self.works[work]()
-        return clock(self.works[work], repetitions)
+        return self.clock(self.works[work], repetitions)
+
+    def clock(self, work: Callable[[], Any], repetitions: int = 1) -> float:
+        """Seconds that one call takes, of so many in a row."""
+        return clock(work, repetitions)
 
 
 def sample(array: np.ndarray) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from benchmarks.measure import clock
 from benchmarks.networks import Network, fill
 from minicnn import functional as F
 from minicnn import kernels
+from minicnn.backend import move
 from minicnn.kernels import Window
 from minicnn.nn import Dropout
 
@@ -48,15 +49,15 @@ class Contender(Base):
             with mc.no_grad():
                 logits = self.net(self.x)
                 loss = F.cross_entropy(logits, self.labels)
-            return {"loss": loss.item(), "arrays": {"logits": sample(logits.numpy())}}
-        with self._without_dropout():
+            return {"loss": loss.item(), "arrays": {"logits": sample(move(logits.data, "cpu"))}}
+        with self.without_dropout():
             loss = self.loss()
             loss.backward()
-        gradients = {name: sample(p.grad) for name, p in self.net.named_parameters()}
+        gradients = {name: sample(move(p.grad, "cpu")) for name, p in self.net.named_parameters()}
         return {"loss": loss.item(), "arrays": gradients}
 
     @contextlib.contextmanager
-    def _without_dropout(self) -> Iterator[None]:
+    def without_dropout(self) -> Iterator[None]:
         dropouts = [module for module in self.net.modules() if isinstance(module, Dropout)]
         rates = [module.p for module in dropouts]
         for module in dropouts:

@@ -47,19 +47,19 @@ class Contender(Base):
             with torch.inference_mode():
                 logits = self.net(self.x)
                 loss = cross_entropy(logits, self.labels)
-            return {"loss": loss.item(), "arrays": {"logits": sample(logits.numpy())}}
-        with self._without_dropout():
+            return {"loss": loss.item(), "arrays": {"logits": sample(logits.cpu().numpy())}}
+        with self.without_dropout():
             loss = self.loss()
             loss.backward()
         gradients = {
-            name: sample(p.grad.contiguous().numpy())
+            name: sample(p.grad.contiguous().cpu().numpy())
             for name, p in self.net.named_parameters()
             if p.grad is not None
         }
         return {"loss": loss.item(), "arrays": gradients}
 
     @contextlib.contextmanager
-    def _without_dropout(self) -> Iterator[None]:
+    def without_dropout(self) -> Iterator[None]:
         dropouts = [module for module in self.net.modules() if isinstance(module, torch.nn.Dropout)]
         rates = [module.p for module in dropouts]
         for module in dropouts:

@@ -14,6 +14,7 @@ from minicnn.kernels.cuda import (
     dropout,
     first_layer,
     gemm,
+    gemm_tensor,
     grid,
     implicit,
     linear,
@@ -23,6 +24,7 @@ from minicnn.kernels.cuda import (
     optim,
     parts,
     pool,
+    tensor,
 )
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "dropout",
     "first_layer",
     "gemm",
+    "gemm_tensor",
     "grid",
     "implicit",
     "linear",
@@ -45,4 +48,5 @@ __all__ = [
     "optim",
     "parts",
     "pool",
+    "tensor",
 ]

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from minicnn.kernels.cuda import conv_tensor, depthwise, first_layer
+from minicnn.kernels.cuda import depthwise, first_layer, tensor
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.registry import chooser
 
 FEW_ROWS = 8
 """Below, even the smallest tile of conv_tiled.cu, of 32 rows, is mostly empty: more is lost than its
 registers save. A thread for each number of the result fetches every factor anew, but only those it needs."""
-
-
-_tf32 = False  # whether factors may be rounded to TF32
-
-
-def allow_tf32(allowed: bool) -> bool:
-    """Let "auto" take tensor cores for float32, and return whether it might before: at first it may not."""
-    global _tf32
-    before, _tf32 = _tf32, allowed
-    return before
 
 
 @chooser("conv2d.forward", "cuda")
@@ -55,12 +45,11 @@ def choose(like: Any, w_shape: tuple[int, ...], g: Window, rows: int) -> list[st
     """The algorithms for a geometry, the best first, where the result's matrix has so many rows.
 
     Filters of one channel each only move memory, and have kernels for that. All else is a product of
-    matrices, which register tiles compute, or tensor cores where they may round, unless it has so few rows
-    that tiles stay empty.
+    matrices, which register tiles compute, or tensor cores where ``mc.use(precision=…)`` lets them round,
+    unless it has so few rows that tiles stay empty.
     """
     if g.groups > 1 and depthwise.known(w_shape, g):
         return ["depthwise", "tiled", "shared", "naive"]
     if rows < FEW_ROWS:
         return ["naive", "tiled", "shared"]
-    exact = ["tiled", "shared", "naive"]
-    return ["tf32", *exact] if _tf32 and conv_tensor.suits(like) else exact
+    return [*tensor.allowed(like), "tiled", "shared", "naive"]

@@ -59,21 +59,24 @@ class Implicit:
 
     def forward(self, x: Any, w: Any, b: Any, g: Window, bounds: tuple[float, float] = FREE) -> Any:
         """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW), clipped to the bounds."""
+        x, w = plain(x), plain(w)
         (N, C, H, W), OC, G = x.shape, w.shape[0], g.groups
         size = g.output_size(H, W)
         y = empty((N, OC, *size), like=x)
         K = w.size // OC
         tables = *forward_tables(C // G, H, W, size, g), 1, size[0] * size[1]
-        return self._gather(x, w, b, y, tables, g.stride, (1, 1), G, (K, OC // G * K), bounds)
+        wide = K % 4 == 0 and aligned(w), as_it_lies(x, g)
+        return self._gather(x, w, b, y, tables, g.stride, (1, 1), G, (K, OC // G * K), bounds, wide)
 
     def grad_input(self, gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> Any:
         """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
-        G, gx = g.groups, empty(x_shape, like=gy)
+        gy, w, G, gx = plain(gy), plain(w), g.groups, empty(x_shape, like=gy)
         tables = input_tables(w.shape, tuple(x_shape[2:]), gy.shape[2:], g)
         weights = w.shape[2] * w.shape[3], w.size // G
-        return self._gather(gy, w, None, gx, tables, (1, 1), g.stride, G, weights, FREE)
+        wide = False, as_it_lies(gy, g)
+        return self._gather(gy, w, None, gx, tables, (1, 1), g.stride, G, weights, FREE, wide)
 
-    def _gather(self, source, w, b, result, tables, step, apart, G, weights, bounds) -> Any:
+    def _gather(self, source, w, b, result, tables, step, apart, G, weights, bounds, wide) -> Any:
         phase_table, taps, number, pixels = tables
         N, RC, RH, RW = result.shape
         tile = self.tile_for(RC // G, N * pixels, G * number, result.dtype)
@@ -81,15 +84,15 @@ class Implicit:
         limits = (result.dtype.type(bound) for bound in bounds)
         bias = None if b is None else plain(b)
         sizes = (N, *source.shape[1:], *step, RC, RH, RW, *apart, G, *weights, *limits)
-        args = (plain(source), plain(w), bias, result, phase_table, taps, *sizes)
-        launch(self._function("gather", tile, result), grid, tile.threads, args, tile.shared)
+        args = (source, w, bias, result, phase_table, taps, *sizes)
+        launch(self.function("gather", tile, result.dtype, wide), grid, tile.threads, args, tile.shared)
         return result
 
     def grad_weight(self, gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> Any:
         """The gradient of the loss to w, given the gradient gy to y: (OC, C/groups, KH, KW)."""
         (N, C, H, W), (_, OC, OH, OW), G = x.shape, gy.shape, g.groups
         (top, _), (left, _) = g.padding
-        gw = empty(w_shape, like=gy)
+        gy, x, gw = plain(gy), plain(x), empty(w_shape, like=gy)
         K, pixels = gw.size // OC, N * OH * OW
         tile = self.tile_for(OC // G, K, G * blocks(pixels, PIXELS_OF_PART), gw.dtype)
         tiles = tiles_of(tile, OC // G, K)
@@ -100,13 +103,26 @@ class Implicit:
         _, taps = forward_tables(C // G, H, W, (OH, OW), g)
         divisors = *divisor(OH * OW), *divisor(OW)
         sizes = (K, of_part, N, C, H, W, OC, OH, OW, *g.stride, top, left, G, *divisors)
-        args = (plain(gy), plain(x), parts, taps, *sizes)
+        args = (gy, x, parts, taps, *sizes)
         grid = tiles, number, G
-        launch(self._function("grad_weight", tile, gw), grid, tile.threads, args, tile.shared)
+        wide = OH * OW % 4 == 0 and aligned(gy), as_it_lies(x, g)
+        launch(self.function("grad_weight", tile, gw.dtype, wide), grid, tile.threads, args, tile.shared)
         return add_parts(parts, gw)
 
-    def _function(self, name: str, tile: Tile, result: Any) -> Any:
-        return function(self.file, name, result.dtype, **tile._asdict())
+    def function(self, name: str, tile: Tile, dtype: Any, wide: tuple[bool, bool]) -> Any:
+        """The kernel; ``wide`` says of either operand whether four neighbours may be fetched at once."""
+        return function(self.file, name, dtype, **tile._asdict())
+
+
+def aligned(x: Any) -> bool:
+    """Whether four numbers can be fetched at once from where the array's first one is."""
+    return x.data.ptr % 16 == 0
+
+
+def as_it_lies(x: Any, g: Window) -> bool:
+    """Whether four pixels of windows are neighbours in the image: filters of 1×1 that move by single ones."""
+    whole = g.kernel == (1, 1) and g.stride == (1, 1) and g.padding == ((0, 0), (0, 0))
+    return whole and x.shape[2] * x.shape[3] % 4 == 0 and aligned(x)
 
 
 def taps_of(C: int, H: int, W: int, g: Window) -> np.ndarray:

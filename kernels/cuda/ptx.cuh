@@ -23,6 +23,13 @@ __device__ __forceinline__ unsigned round_to_tf32(float value) {
 }
 
 #if __CUDA_ARCH__ >= 800
+// Two numbers to bfloat16, 7 bits of fraction, to nearest, ties to even: the first in the lower half.
+__device__ __forceinline__ unsigned round_to_bf16(float first, float second) {
+    unsigned both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+    return both;
+}
+
 __device__ __forceinline__ void mma_tf32(float *d, const unsigned *a, const unsigned *b) {
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
                  "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"

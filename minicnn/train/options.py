@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from minicnn.backend import unknown
+from minicnn.kernels.registry import PRECISIONS
 from minicnn.train.recipes import OPTIMIZERS, SCHEDULES, recipe_for
 
 
@@ -28,6 +29,7 @@ class Options:
     label_smoothing: float
     schedule: str
     seed: int
+    precision: str
 
     def __str__(self) -> str:
         """How the network is trained, in a line.
@@ -39,6 +41,7 @@ class Options:
         words += [f"momentum {self.momentum:g}"] if self.momentum is not None else []
         words += [f"weight decay {self.weight_decay:g}"] if self.weight_decay else []
         words += [f"label smoothing {self.label_smoothing:g}"] if self.label_smoothing else []
+        words += [f"multiplications in {self.precision}"] if self.precision != "fp32" else []
         words += [f"batch size {self.batch_size}, {self.epochs} epochs, seed {self.seed}"]
         return ", ".join(words)
 
@@ -46,7 +49,7 @@ class Options:
 def complete(given: dict[str, Any]) -> Options:
     """Options of which ``model`` and perhaps others were given: the recipes have the others.
 
-    Raises ValueError for the name of a data set, optimiser or schedule that is unknown, with the nearest.
+    Raises ValueError for a data set, optimiser, schedule or precision that is unknown, with the nearest.
 
     >>> options = complete({"model": "lenet5", "optimizer": "adam"})
     >>> options.data, options.lr
@@ -54,7 +57,7 @@ def complete(given: dict[str, Any]) -> Options:
     """
     given = {"data": "digits", **given}
     recipe = recipe_for(given["model"], given["data"])
-    for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+    for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
         if name in given and given[name] not in known:
             raise ValueError(f"{name}: {unknown(given[name], known)}")
     kind = OPTIMIZERS[given.get("optimizer", recipe.optimizer)]
@@ -70,6 +73,7 @@ def complete(given: dict[str, Any]) -> Options:
         "label_smoothing": recipe.label_smoothing,
         "schedule": recipe.schedule,
         "seed": 0,
+        "precision": "fp32",
     }
     return Options(**{**defaults, **given})
 

@@ -93,6 +93,7 @@ def prepare(
         batch_size=options.batch_size,
         seed=options.seed,
         device=device,
+        precision=options.precision,
     )
     if saved is not None:
         if about.get("data") != _fingerprint(dataset):

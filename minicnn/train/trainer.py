@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import backend, nn
+from minicnn import backend, kernels, nn
 from minicnn.data import DataLoader, Split
 from minicnn.optim import Optimizer
 from minicnn.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -55,6 +55,8 @@ class Trainer:
         seed: for the order of the images.
         device: "cpu", "cuda" or "auto" (the GPU if there is one): the model is moved there. Where it is, if
             None. Batches follow it.
+        precision: "tf32" or "bf16" let a GPU's tensor cores round what they multiply, "fp32" does not; see
+            :class:`minicnn.use`, whose setting holds if None.
         capture: whether steps on the GPU run as CUDA graphs where they can; the results are the same. A
             graph does not run the model's Python: switch it off for a model that does something else in each
             step, other than by its attributes (:class:`~minicnn.train.capture.CapturedSteps`).
@@ -86,6 +88,7 @@ class Trainer:
         batch_size: int = 64,
         seed: int = 0,
         device: str | None = None,
+        precision: str | None = None,
         capture: bool = True,
     ) -> None:
         for name, value, kind in (("model", model, nn.Module), ("optimizer", optimizer, Optimizer)):
@@ -95,6 +98,9 @@ class Trainer:
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         self.loss_fn = nn.CrossEntropyLoss() if loss_fn is None else loss_fn
         self.batch_size, self.seed = batch_size, seed
+        self.precision = precision
+        if precision is not None:
+            kernels.registry.check_precision("Trainer", precision)
         if device is not None:
             with backend.explained_memory("the model alone needs more"):
                 model.to(backend.resolve(device))
@@ -130,14 +136,15 @@ class Trainer:
         for callback in callbacks:
             callback.on_start(self, epochs, len(loader))
         self.model.train()
-        while self.epoch < epochs:
-            self._train_epoch(loader, callbacks)
-            start = time.perf_counter()
-            self._check_parameters()
-            found = None if validation is None else self._validate(validation, callbacks)
-            self._finish_epoch(found, time.perf_counter() - start)
-            for callback in callbacks:
-                callback.on_epoch(self)
+        with kernels.use(precision=self.precision):
+            while self.epoch < epochs:
+                self._train_epoch(loader, callbacks)
+                start = time.perf_counter()
+                self._check_parameters()
+                found = None if validation is None else self._validate(validation, callbacks)
+                self._finish_epoch(found, time.perf_counter() - start)
+                for callback in callbacks:
+                    callback.on_epoch(self)
 
     def _train_epoch(self, loader: DataLoader, callbacks: tuple[Callback, ...]) -> None:
         batches = loader.epoch(self.epoch, start=self.sums.steps)

@@ -49,6 +49,10 @@ class RawModule:
         assert backend == "nvrtc", "a GPU's user has no nvcc"
         self.code, self.options = code, options
 
+    def compile(self, log_stream: Any = None) -> None:
+        """Compile it now."""
+        library(self.code, self.options)
+
     def get_function(self, name: str) -> RawKernel:
         """The kernel of this name."""
         return RawKernel(library(self.code, self.options), name)

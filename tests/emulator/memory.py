@@ -163,6 +163,7 @@ class Device:
 
     id = 0
     compute_capability = "90"
+    pci_bus_id = "0000:00:00.0"
     mem_info = property(lambda self: (TOTAL - pool.used_bytes(), TOTAL))
     attributes = {"MultiProcessorCount": 4, "MaxSharedMemoryPerBlockOptin": 232448}  # noqa: RUF012
 

@@ -1,6 +1,7 @@
 """The emulated module ``cupy``: the functions that make arrays and compute with them, and ``cupy.cuda``."""
 
 import sys
+import time
 import types
 
 import numpy as np
@@ -183,6 +184,32 @@ TYPES += ("float16", "float32", "float64", "dtype")
 # cupy.cuda
 
 
+class Event:
+    """A moment. As everything runs at once here, the time between two is what the work between them took."""
+
+    def __init__(self, block=False, disable_timing=False, interprocess=False):
+        self.moment = None
+
+    def record(self, stream=None):
+        self.moment = time.perf_counter()
+
+    def synchronize(self):
+        pass
+
+
+def get_elapsed_time(start_event, end_event):
+    """Milliseconds between two events."""
+    return 1e3 * (end_event.moment - start_event.moment)
+
+
+PROPERTIES = {
+    "name": b"emulated on the CPU",
+    "multiProcessorCount": 4,
+    "totalGlobalMem": memory.TOTAL,
+    "l2CacheSize": 1 << 20,
+}
+
+
 def _device_count(devices):
     if not devices:
         raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
@@ -210,6 +237,9 @@ def build(devices=1, **more):
     cupy.cuda = types.SimpleNamespace(
         Device=arrays.Device,
         Stream=Stream,
+        Event=Event,
+        get_elapsed_time=get_elapsed_time,
+        nvrtc=types.SimpleNamespace(getVersion=lambda: (13, 0)),
         Memory=memory.from_driver,
         MemoryPointer=memory.MemoryPointer,
         MemoryPool=graphs.MemoryPool,
@@ -224,7 +254,9 @@ def build(devices=1, **more):
             getDeviceCount=lambda: _device_count(devices),
             getDevice=lambda: 0,
             memGetInfo=lambda: arrays.Device(0).mem_info,
-            getDeviceProperties=lambda device: {"name": b"emulated on the CPU", "multiProcessorCount": 4},
+            getDeviceProperties=lambda device: dict(PROPERTIES),
+            driverGetVersion=lambda: 13000,
+            runtimeGetVersion=lambda: 13000,
         ),
     )
     vars(cupy).update(more)

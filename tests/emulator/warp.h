@@ -174,6 +174,9 @@ inline void copy4_async(void *to, const void *from, bool valid) {
 inline void commit_copies() { cuda_on_cpu::commit(); }
 template <int GROUPS> void wait_for_copies_but() { cuda_on_cpu::copy_all_but(GROUPS); }
 inline unsigned round_to_tf32(float value) { return cuda_on_cpu::to_tf32(value); }
+inline unsigned round_to_bf16(float first, float second) {
+    return cuda_on_cpu::to_bfloat16(first) | uint32_t{cuda_on_cpu::to_bfloat16(second)} << 16;
+}
 inline void mma_tf32(float *d, const unsigned *a, const unsigned *b) { cuda_on_cpu::multiply_tf32(d, a, b); }
 inline void mma_bf16(float *d, const unsigned *a, const unsigned *b) {
     cuda_on_cpu::multiply_16<cuda_on_cpu::from_bfloat16>(d, a, b);

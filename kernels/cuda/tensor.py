@@ -1,0 +1,87 @@
+"""Tiles for tensor cores, see tensor.cuh, and where tensor cores are used."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicnn import backend as devices
+from minicnn.kernels.cuda.compiling import blocks
+from minicnn.kernels.cuda.implicit import tiles_of
+from minicnn.kernels.registry import precision
+
+FIRST = 80  # the compute capability of the first GPUs that know TF32 and bfloat16
+
+ROUNDING: dict[str, list[str]] = {"fp32": [], "tf32": ["tf32"], "bf16": ["bf16", "tf32"]}
+"""The algorithms that each precision allows, the fastest first."""
+
+
+class Tile(NamedTuple):
+    """The result's rows and columns of a block and of a warp, the depth of a slice, how many there are.
+
+    A slice is 16 words deep, of one number or two.
+    """
+
+    BM: int
+    BN: int
+    WM: int
+    WN: int
+    BK: int = 16
+    STAGES: int = 3
+    BF16: int = 0
+
+    @property
+    def threads(self) -> int:
+        """The threads of a block."""
+        return self.BM // self.WM * (self.BN // self.WN) * 32
+
+    @property
+    def shared(self) -> int:
+        """The bytes of shared memory that a block needs for its slices."""
+        return 4 * self.STAGES * 16 * (self.BM + 8 + self.BN + 8)
+
+
+BFLOAT16 = {"BK": 32, "STAGES": 2, "BF16": 1}
+
+TILES = {
+    "tf32": (Tile(128, 128, 64, 64), Tile(64, 128, 32, 64), Tile(64, 64, 32, 32)),
+    "bf16": (
+        Tile(128, 128, 64, 32, **BFLOAT16),  # twice the threads, each of which holds numbers on their way
+        Tile(64, 128, 32, 32, **BFLOAT16),
+        Tile(64, 64, 32, 32, **BFLOAT16),
+    ),
+}
+"""What there is to choose from: large tiles fetch less, small ones leave less of a small result empty."""
+
+PROCESSORS = 100  # of a GPU, for the choice of a tile: a fixed number, so that all compute the same
+
+
+def tile_for(name: str, rows: int, columns: int, products: int = 1) -> Tile:
+    """The tile for so many products, each with a result of so many rows and columns.
+
+    A warp reads WM + WN words for each WM·WN products; shared memory gives four in the time of 64 products.
+    """
+
+    def time(tile: Tile) -> float:
+        rounds = blocks(products * tiles_of(tile, rows, columns), PROCESSORS)
+        return rounds * tile.BM * tile.BN * (1 + 16 / tile.WM + 16 / tile.WN)
+
+    return min(TILES[name], key=time)
+
+
+@functools.cache
+def known() -> bool:
+    """Whether this GPU has tensor cores for these."""
+    return int(devices.module_of("cuda").cuda.Device().compute_capability) >= FIRST
+
+
+def suits(*arguments: Any) -> bool:
+    """Whether tensor cores are for the arguments of a kernel: float32, on a GPU that has them."""
+    return arguments[0].dtype == np.float32 and known()
+
+
+def allowed(like: Any) -> list[str]:
+    """The algorithms that may round the numbers of such an array, as ``mc.use(precision=…)`` says."""
+    return ROUNDING[precision()] if suits(like) else []
