@@ -127,9 +127,10 @@ def tracing() -> bool:
 
 
 def settings() -> tuple[Any, ...]:
-    """What :class:`use` has set. Each of these is another object when it was set anew."""
-    families = devices.current_backend(), devices.cpu_backend()
-    return *families, _algorithms, _forbidden, _measure, _fuse, _precision
+    """What :class:`use` has set, as words and numbers that are equal where the settings are."""
+    families, count = (devices.current_backend(), devices.cpu_backend()), len(_algorithms)
+    chosen = (word for pair in _algorithms.items() for word in pair)
+    return *families, _measure, _fuse, _precision, count, *chosen, *sorted(_forbidden)
 
 
 def fusing() -> bool:

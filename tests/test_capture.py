@@ -79,9 +79,11 @@ def graphs_of(trained):
     return list(trained.steps._steps.values())
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
-def test_captured_steps_are_those_without(optimizer):
-    captured = compared(optimizer=optimizer)
+@pytest.mark.parametrize(
+    "options", [{"optimizer": "SGD"}, {"optimizer": "Adam"}, {"precision": "tf32"}], ids=str
+)
+def test_captured_steps_are_those_without(options):
+    captured = compared(**options)
     assert captured.steps.why_not == ""
     assert [step.images.shape[0] for step in graphs_of(captured)] == [8, 4]  # and the smaller last one
 
