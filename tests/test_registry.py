@@ -7,8 +7,8 @@ import pytest
 from cases import ONLY_FOR, algorithms, device_of
 
 import minicnn as mc
-from minicnn import functional as F
 from minicnn import backend, kernels
+from minicnn import functional as F
 from minicnn.kernels import registry
 
 X, W = np.ones((1, 2, 5, 5)), np.ones((3, 2, 3, 3))
