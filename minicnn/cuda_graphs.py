@@ -36,7 +36,12 @@ def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
 
     Nobody may change them. Graphs hold on to those they read.
     """
-    find = functools.lru_cache(maxsize=1024)(make)
+
+    @functools.lru_cache(maxsize=1024)
+    def find(*args: Any) -> Any:
+        if backend.capture is not None:  # its numbers would be there only when the graph was launched
+            raise CaptureError(f"{make.__name__}{args} would have to be made for this graph")
+        return make(*args)
 
     @functools.wraps(make)
     def found(*args: Any) -> Any:
@@ -50,7 +55,7 @@ def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
 
 def refuse(wrong: Any, error: Callable[[], Exception]) -> None:
     """Raise ``error()`` if any entry of an array is true: now, or where a graph computes it, once it did."""
-    if backend.capture is not None:
+    if backend.capture is not None and not isinstance(wrong, np.ndarray | np.generic):
         backend.capture.refusals.append((wrong.any(), error))
     elif wrong.any():
         raise error()
