@@ -295,9 +295,10 @@ class use:
             _check_forbidden(forbid)
         self._backend_before = None if backend is None else devices.set_backend(backend)
         self._before = _algorithms, _forbidden, _measure, _fuse, _precision
-        # What was set for a part of an operation gives way to what is now said of the whole.
-        rest = {name: one for name, one in _algorithms.items() if name.partition(".")[0] not in wanted}
-        _algorithms = {**rest, **wanted}
+        if wanted:
+            # What was set for a part of an operation gives way to what is now said of the whole.
+            rest = {name: one for name, one in _algorithms.items() if name.partition(".")[0] not in wanted}
+            _algorithms = {**rest, **wanted}
         _forbidden = _forbidden if forbid is None else forbid
         _measure = _measure if measure is None else bool(measure)
         _fuse = _fuse if fuse is None else bool(fuse)

@@ -197,6 +197,7 @@ def freeze(trained):
         lambda trained: setattr(trained, "loss_fn", nn.CrossEntropyLoss(label_smoothing=0.2)),
         lambda trained: mc.use(conv2d="naive"),
         lambda trained: mc.use(fuse=False),
+        lambda trained: mc.use(precision="bf16"),
         lambda trained: trained.model.to("cpu").to("cuda"),
         lambda trained: mc.manual_seed(11),
         lambda trained: trained.model.load_state_dict(Network().state_dict()),

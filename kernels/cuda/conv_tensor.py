@@ -30,7 +30,7 @@ class OnTensorCores(Implicit):
 
 
 for precision, tiles in TILES.items():
-    every = product(tiles, product((False, True), repeat=2))
+    every = product(tiles, product((False, True), (False, True)))
     declare(FILE, ["float32"], *(constants(tile, wide) for tile, wide in every))
     passes = OnTensorCores(precision)
     kernel("conv2d.forward", "cuda", precision, suits)(passes.forward)
