@@ -56,7 +56,7 @@ TILES = {
     "bf16": (
         Tile(128, 128, 64, 32, **BFLOAT16),  # twice the threads, each of which holds numbers on their way
         Tile(64, 128, 32, 32, **BFLOAT16, RESIDENT=2),
-        Tile(64, 64, 32, 32, **BFLOAT16, RESIDENT=4),
+        Tile(64, 64, 32, 32, **BFLOAT16, RESIDENT=3),
     ),
 }
 """What there is to choose from: large tiles fetch less, small ones leave less of a small result empty."""
