@@ -342,12 +342,22 @@ def run(function, arrays, gy=None):
 
 def on_device(array):
     """A tensor of an array, where new tensors are made: on the CPU of the very same memory."""
-    return mc.Tensor(move(array, default_device()))
+    return mc.Tensor(there(array))
 
 
-def on_host(array):
-    """A NumPy array, from wherever it is."""
-    return move(array, "cpu")
+def there(array):
+    """An array where new tensors are made; on the CPU the very same."""
+    return move(array, default_device())
+
+
+def on_host(value):
+    """The numbers of an array or a tensor as a NumPy array, from wherever they are."""
+    return move(value.data if isinstance(value, mc.Tensor) else value, "cpu")
+
+
+def cpu_only(reason):
+    """Mark a test of what only the CPU has."""
+    return pytest.mark.skipif(default_device() != "cpu", reason=f"the CPU's only: {reason}")
 
 
 def kernel_on(module, operation, *args):

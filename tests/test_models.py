@@ -222,7 +222,7 @@ def test_lenet5_equals_pytorch() -> None:
         torch.nn.Linear(84, 10),
     ).double()
     state = dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True))
-    theirs.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in state.items()})
+    theirs.load_state_dict({key: torch.from_numpy(on_host(value).copy()) for key, value in state.items()})
 
     x = images("lenet5", 8, np.float64)
     labels = np.random.default_rng(8).integers(0, 10, 8)
@@ -232,6 +232,6 @@ def test_lenet5_equals_pytorch() -> None:
     torch.nn.functional.cross_entropy(expected, torch.from_numpy(labels)).backward()
 
     assert logits.dtype == np.float64
-    np.testing.assert_allclose(logits.data, expected.detach().numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(on_host(logits), expected.detach().numpy(), rtol=1e-9, atol=1e-12)
     for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        np.testing.assert_allclose(p.grad, q.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(on_host(p.grad), q.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)

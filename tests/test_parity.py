@@ -13,15 +13,21 @@ from cases import (
     distinct,
     named,
     normal,
+    on_device,
+    on_host,
     run,
+    there,
 )
 
 import minicnn as mc
 from minicnn import functional as F
 from minicnn import nn
+from minicnn.backend import default_device
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 TF = torch.nn.functional
+THEIRS = "cuda" if default_device() == "cuda" and torch.cuda.is_available() else "cpu"
+torch.backends.cudnn.allow_tf32 = False  # float32 is to be float32
 torch.set_num_threads(1)  # its threads and those of NumPy's BLAS get in each other's way: six times slower
 pytestmark = pytest.mark.oracle
 
@@ -32,20 +38,25 @@ def tolerance(dtype):
     return 1e-10 if dtype == np.float64 else 2e-5
 
 
+def their(values, **settings):
+    """PyTorch's tensor, on the GPU where ours are there and PyTorch can use it."""
+    return torch.tensor(values, device=THEIRS, **settings)
+
+
 def run_torch(function, arrays, gy):
     """Values and gradients by PyTorch, as ``cases.run`` gives ours."""
-    tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
+    tensors = [their(array, requires_grad=True) for array in arrays]
     y = function(*tensors)
-    y.backward(torch.tensor(gy))
+    y.backward(their(gy))
     gradients = [torch.zeros_like(t) if t.grad is None else t.grad for t in tensors]
-    return [y.detach().numpy(), *(gradient.numpy() for gradient in gradients)]
+    return [y.detach().cpu().numpy(), *(gradient.cpu().numpy() for gradient in gradients)]
 
 
 def assert_parity(ours, theirs, arrays):
     """Both functions of tensors agree on the arrays, with a random upstream gradient."""
     dtype = arrays[0].dtype
     with mc.no_grad():
-        shape = ours(*(mc.Tensor(array) for array in arrays)).shape
+        shape = ours(*(on_device(array) for array in arrays)).shape
     gy = normal("upstream", shape, dtype)
     assert_close(run(ours, arrays, gy), run_torch(theirs, arrays, gy), tolerance(dtype))
 
@@ -179,7 +190,7 @@ def test_batch_norm(case, training, dtype):
     C = case.shapes[0][1]
     mean, var = normal("mean", C, dtype), np.square(normal("var", C, dtype)) + dtype(0.5)
     our_mean, our_var = mc.tensor(mean), mc.tensor(var)
-    their_mean, their_var = torch.tensor(mean), torch.tensor(var)
+    their_mean, their_var = their(mean), their(var)
     settings = {"training": training, "momentum": 0.0 if training else 0.1, **case.settings}
     assert_parity(
         lambda x, *wb: F.batch_norm(x, our_mean, our_var, *wb, **settings),
@@ -259,10 +270,11 @@ def test_cross_entropy(target, reduction, weighted, label_smoothing, ignore_inde
     if labels.dtype.kind == "i":  # PyTorch objects to an index beside probabilities
         options["ignore_index"] = ignore_index
     weight = np.array([0.5, 2.0, 1.0, 0.25], dtype) if weighted else None
-    their_weight = torch.tensor(weight) if weighted else None
+    their_weight = their(weight) if weighted else None
+    our_weight = there(weight) if weighted else None
     assert_parity(
-        lambda x: F.cross_entropy(x, labels, weight, **options),
-        lambda x: TF.cross_entropy(x, torch.tensor(labels), their_weight, **options),
+        lambda x: F.cross_entropy(x, there(labels), our_weight, **options),
+        lambda x: TF.cross_entropy(x, their(labels), their_weight, **options),
         [3 * normal("x", shape, dtype)],
     )
 
@@ -276,10 +288,11 @@ def test_nll_loss(target, reduction, weighted, ignore_index, dtype):
     shape, labels = TARGETS[target]
     options = {"reduction": reduction, "ignore_index": ignore_index}
     weight = np.array([0.5, 2.0, 1.0, 0.25], dtype) if weighted else None
-    their_weight = torch.tensor(weight) if weighted else None
+    their_weight = their(weight) if weighted else None
+    our_weight = there(weight) if weighted else None
     assert_parity(
-        lambda x: F.nll_loss(x, labels, weight, **options),
-        lambda x: TF.nll_loss(x, torch.tensor(labels), their_weight, **options),
+        lambda x: F.nll_loss(x, there(labels), our_weight, **options),
+        lambda x: TF.nll_loss(x, their(labels), their_weight, **options),
         [normal("x", shape, dtype)],
     )
 
@@ -300,8 +313,8 @@ def test_losses_of_pairs(name, reduction, dtype):
 
 def test_binary_cross_entropy_where_logarithms_stop():
     x, t, gy = np.array([0.0, 1, 0, 1, 0.5]), np.array([0.0, 1, 1, 0, 1]), normal("upstream", 5)
-    results = run(lambda x: F.binary_cross_entropy(x, t, "none"), [x], gy)
-    expected = run_torch(lambda x: TF.binary_cross_entropy(x, torch.tensor(t), reduction="none"), [x], gy)
+    results = run(lambda x: F.binary_cross_entropy(x, there(t), "none"), [x], gy)
+    expected = run_torch(lambda x: TF.binary_cross_entropy(x, their(t), reduction="none"), [x], gy)
     assert_close(results, expected, 1e-8)  # the denominator's least value is PyTorch's 1e-12, a float32
 
 
@@ -436,9 +449,9 @@ def test_default_initialisation(name, sizes, settings):
     """The same uniform distribution, seen by its bound and its variance."""
     sizes = (sizes[0] * 16, sizes[1] * 16, *sizes[2:])
     ours, theirs = getattr(nn, name)(*sizes, **settings), getattr(torch.nn, name)(*sizes, **settings)
-    for (key, our), their in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        bound = (their.shape[0] / ours.weight.numel()) ** 0.5
-        for values in (our.numpy(), their.detach().numpy()):
+    for (key, our), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        bound = (other.shape[0] / ours.weight.numel()) ** 0.5
+        for values in (on_host(our), other.detach().numpy()):
             assert np.abs(values).max() <= bound, key
             assert np.abs(values).max() > 0.9 * bound, key
             assert values.std() == pytest.approx(bound / 3**0.5, rel=0.2 if values.ndim == 1 else 0.03)
@@ -451,15 +464,15 @@ def test_default_initialisation(name, sizes, settings):
 )
 def test_running_statistics_over_several_batches(name, shape, momentum):
     ours = getattr(nn, name)(3, momentum=momentum, dtype=np.float64)
-    theirs = getattr(torch.nn, name)(3, momentum=momentum, dtype=torch.float64)
+    theirs = getattr(torch.nn, name)(3, momentum=momentum, dtype=torch.float64, device=THEIRS)
     for i in range(5):
         x = 3 * normal(f"batch {i}", shape) + i
         ours.train(i < 4)
         theirs.train(i < 4)
-        y, expected = ours(mc.tensor(x)).numpy(), theirs(torch.tensor(x)).detach().numpy()
+        y, expected = on_host(ours(mc.tensor(x))), theirs(their(x)).detach().cpu().numpy()
         np.testing.assert_allclose(y, expected, rtol=1e-10, atol=1e-12)
         for key, value in theirs.state_dict().items():
-            np.testing.assert_allclose(ours.state_dict()[key], value.numpy(), rtol=1e-12)
+            np.testing.assert_allclose(on_host(ours.state_dict()[key]), value.cpu().numpy(), rtol=1e-12)
 
 
 def test_a_network_with_the_weights_of_its_twin():
@@ -484,8 +497,8 @@ def test_a_network_with_the_weights_of_its_twin():
             nn.Softmax(1),
         )
 
-    ours, theirs = network(nn).double(), network(torch.nn).double()
-    ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+    ours, theirs = network(nn).double(), network(torch.nn).double().to(THEIRS)
+    ours.load_state_dict({name: value.cpu().numpy() for name, value in theirs.state_dict().items()})
     x, labels = normal("x", (4, 2, 9, 10)), [0, 4, 2, 2]
     for training in (True, False):
         for net in (ours, theirs):
@@ -494,9 +507,9 @@ def test_a_network_with_the_weights_of_its_twin():
         loss = nn.CrossEntropyLoss(label_smoothing=0.1)(ours(mc.tensor(x)), labels)
         loss.backward()
         criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
-        their_loss = criterion(theirs(torch.tensor(x)), torch.tensor(labels))
+        their_loss = criterion(theirs(their(x)), their(labels))
         their_loss.backward()
         assert loss.item() == pytest.approx(their_loss.item(), rel=1e-12)
         their_gradients = dict(theirs.named_parameters())
         for name, parameter in ours.named_parameters():
-            assert_close([parameter.grad], [their_gradients[name].grad.numpy()], 1e-9)
+            assert_close([on_host(parameter.grad)], [their_gradients[name].grad.cpu().numpy()], 1e-9)

@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+from cases import cpu_only, on_host, there
 
 import minicnn as mc
 from minicnn import functional as F
+from minicnn.backend import default_device
 
 
 def test_operators_with_numbers_and_arrays_on_either_side():
     x = mc.tensor([1.0, 2.0, 4.0])
-    a = np.array([2.0, 2.0, 2.0], np.float32)
+    a = there(np.array([2.0, 2.0, 2.0], np.float32))
     for result, expected in [
         (x + 1, [2, 3, 5]),
         (1 + x, [2, 3, 5]),
@@ -38,8 +40,8 @@ def test_operators_with_numbers_and_arrays_on_either_side():
 
 def test_matmul_with_arrays():
     a, b = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
-    assert np.array_equal((mc.tensor(a) @ b).numpy(), a @ b)
-    assert np.array_equal((a @ mc.tensor(b)).numpy(), a @ b)
+    assert np.array_equal(on_host(mc.tensor(a) @ there(b)), a @ b)
+    assert np.array_equal(on_host(there(a) @ mc.tensor(b)), a @ b)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -51,16 +53,16 @@ def test_numbers_never_change_the_dtype(dtype):
 
 def test_integers_and_booleans_take_the_floating_dtype():
     x = mc.ones(2)
-    assert (x * np.array([1, 2])).dtype == np.float32
+    assert (x * there(np.array([1, 2]))).dtype == np.float32
     assert (x * (x > 0)).dtype == np.float32
-    assert (np.array([True, False]) * x).tolist() == [1, 0]
+    assert (there(np.array([True, False])) * x).tolist() == [1, 0]
 
 
 def test_floating_dtypes_do_not_mix():
     with pytest.raises(TypeError, match="mul: float32 and float64 do not mix"):
         mc.ones(2) * mc.ones(2, dtype="float64")
     with pytest.raises(TypeError, match="matmul: float32 and float64"):
-        mc.ones(2, 2) @ np.ones((2, 2))
+        mc.ones(2, 2) @ there(np.ones((2, 2)))
 
 
 def test_what_is_no_number_is_refused():
@@ -88,7 +90,7 @@ def test_comparisons_are_booleans_outside_the_graph():
         (x > 2, [False, False, True]),
         (x >= 2, [False, True, True]),
         (x < mc.tensor([2.0, 2.0, 2.0]), [True, False, False]),
-        (x <= np.array([1, 1, 3]), [True, False, True]),
+        (x <= there(np.array([1, 1, 3])), [True, False, True]),
         (x == 2, [False, True, False]),
         (x != 2, [True, False, True]),
     ]:
@@ -100,16 +102,16 @@ def test_comparisons_are_booleans_outside_the_graph():
 
 def test_reductions_take_either_spelling():
     x = mc.tensor(np.arange(24.0).reshape(2, 3, 4))
-    a = x.numpy()
+    a = on_host(x)
     for name, reduce in [("sum", np.sum), ("mean", np.mean), ("amax", np.max), ("amin", np.min)]:
         method = getattr(x, name)
         assert method().item() == reduce(a)
-        assert np.array_equal(method(dim=(0, 2)).numpy(), reduce(a, axis=(0, 2)))
-        assert np.array_equal(method(1, True).numpy(), reduce(a, axis=1, keepdims=True))
-        assert np.array_equal(method(axis=-1, keepdims=True).numpy(), reduce(a, axis=-1, keepdims=True))
-        assert np.array_equal(getattr(F, name)(a, dim=0).numpy(), reduce(a, axis=0))
-    assert np.allclose(x.var(dim=1).numpy(), a.var(axis=1, ddof=1))
-    assert np.allclose(x.var(dim=1, correction=0).numpy(), a.var(axis=1))
+        assert np.array_equal(on_host(method(dim=(0, 2))), reduce(a, axis=(0, 2)))
+        assert np.array_equal(on_host(method(1, True)), reduce(a, axis=1, keepdims=True))
+        assert np.array_equal(on_host(method(axis=-1, keepdims=True)), reduce(a, axis=-1, keepdims=True))
+        assert np.array_equal(on_host(getattr(F, name)(there(a), dim=0)), reduce(a, axis=0))
+    assert np.allclose(on_host(x.var(dim=1)), a.var(axis=1, ddof=1))
+    assert np.allclose(on_host(x.var(dim=1, correction=0)), a.var(axis=1))
 
 
 def test_max_and_min_along_an_axis_give_values_and_indices():
@@ -156,19 +158,19 @@ def test_what_cannot_be_is_refused_by_name(call, message):
 def test_shape_operations_equal_numpy():
     a = np.arange(24.0).reshape(2, 3, 4)
     x = mc.tensor(a)
-    assert np.array_equal(x.reshape(4, -1).numpy(), a.reshape(4, -1))
-    assert np.array_equal(x.view((6, 4)).numpy(), a.reshape(6, 4))
-    assert np.array_equal(x.permute(2, 0, 1).numpy(), a.transpose(2, 0, 1))
-    assert np.array_equal(x.transpose(0, -1).numpy(), a.swapaxes(0, 2))
-    assert np.array_equal(x[0].T.numpy(), a[0].T)
+    assert np.array_equal(on_host(x.reshape(4, -1)), a.reshape(4, -1))
+    assert np.array_equal(on_host(x.view((6, 4))), a.reshape(6, 4))
+    assert np.array_equal(on_host(x.permute(2, 0, 1)), a.transpose(2, 0, 1))
+    assert np.array_equal(on_host(x.transpose(0, -1)), a.swapaxes(0, 2))
+    assert np.array_equal(on_host(x[0].T), a[0].T)
     assert x.flatten(1).shape == (2, 12)
     assert x.unsqueeze(1).squeeze(1).shape == x.shape
     assert x.unsqueeze(0).squeeze().shape == x.shape
     assert np.array_equal(
-        mc.pad(x, (1, 2, 0, 3), value=9).numpy(), np.pad(a, ((0, 0), (0, 3), (1, 2)), constant_values=9)
+        on_host(mc.pad(x, (1, 2, 0, 3), value=9)), np.pad(a, ((0, 0), (0, 3), (1, 2)), constant_values=9)
     )
-    assert np.array_equal(mc.cat([x, x], dim=-1).numpy(), np.concatenate([a, a], axis=-1))
-    assert np.array_equal(mc.stack([x, x], dim=1).numpy(), np.stack([a, a], axis=1))
+    assert np.array_equal(on_host(mc.cat([x, x], dim=-1)), np.concatenate([a, a], axis=-1))
+    assert np.array_equal(on_host(mc.stack([x, x], dim=1)), np.stack([a, a], axis=1))
     assert [part.shape for part in x.split([1, 2], dim=1)] == [(2, 1, 4), (2, 2, 4)]
     assert x.unsqueeze(0).expand(5, -1, 3, 4).shape == (5, 2, 3, 4)
 
@@ -186,9 +188,9 @@ def test_indexing_equals_numpy():
         (np.array([1, 2]), slice(1, 4)),
         a > 5,
     ]:
-        assert np.array_equal(x[index].numpy(), a[index])
-    assert np.array_equal(x[mc.arange(2)].numpy(), a[:2])
-    assert np.array_equal(x[x > 5].numpy(), a[a > 5])
+        assert np.array_equal(on_host(x[index]), a[index])
+    assert np.array_equal(on_host(x[mc.arange(2)]), a[:2])
+    assert np.array_equal(on_host(x[x > 5]), a[a > 5])
     assert [row.tolist() for row in x] == a.tolist()
     assert len(x) == 4
 
@@ -204,7 +206,7 @@ def test_assigning_entries():
 def test_in_place_operators_keep_the_object_the_memory_and_the_dtype():
     x = mc.ones(3)
     same, memory = x, x.data
-    x += np.ones(3)
+    x += there(np.ones(3))
     x *= 3
     x -= 1
     x /= 5
@@ -221,14 +223,14 @@ def test_dtypes_and_conversions():
     (y * 2).backward([1.0])
     assert x.grad.dtype == np.float32
     assert x.grad.tolist() == [2]
-    assert x.to("cpu") is x
+    assert x.to(default_device()) is x
     assert x.float() is x
     assert x.to("int64").tolist() == [1]
     assert float(x) == 1.5
     assert int(x) == 1
     assert x.size() == (1,)
     assert x.size(0) == x.numel() == x.dim() == 1
-    assert x.device == "cpu"
+    assert x.device == default_device()
 
 
 def test_creation():
@@ -236,16 +238,18 @@ def test_creation():
     assert mc.tensor([1.0]).dtype == np.float32
     assert mc.tensor(np.ones(1)).dtype == np.float64
     assert mc.tensor(True).dtype == bool
-    a = np.zeros(3)
+    a = there(np.zeros(3))
     assert not np.shares_memory(mc.tensor(a).data, a)
-    assert mc.from_numpy(a).data is a
+    b = np.zeros(3)
+    assert mc.from_numpy(b).data is b
     assert mc.zeros((2, 3)).shape == mc.ones(2, 3).shape == mc.rand(2, 3).shape == (2, 3)
     mc.manual_seed(7)
     first = mc.randn(5)
     mc.manual_seed(7)
-    assert np.array_equal(first.numpy(), mc.randn(5).numpy())
+    assert np.array_equal(on_host(first), on_host(mc.randn(5)))
 
 
+@cpu_only("NumPy reads no other memory")
 def test_numpy_understands_a_tensor():
     x = mc.tensor([1.0, 2.0], requires_grad=True)
     assert np.asarray(x).tolist() == [1, 2]
@@ -255,6 +259,7 @@ def test_numpy_understands_a_tensor():
     assert x.tolist() == [1, 2]
 
 
+@cpu_only("tensors elsewhere say where; see test_devices.py")
 def test_repr():
     assert repr(mc.tensor([1.0])) == "tensor([1.])"
     assert repr(mc.tensor([1.0], dtype="float64")) == "tensor([1.], dtype=float64)"
