@@ -48,9 +48,9 @@ GPU = pytest.param("GPU", marks=pytest.mark.gpu) if use.kind() == "GPU" else pyt
 
 
 @pytest.fixture(params=[GPU])
-def gpu(request, monkeypatch):
+def gpu(request):
     """CuPy, real or emulated, with the reference in place of its kernels: for what is around them."""
-    with use.gpu() as cupy, stand_ins(monkeypatch):
+    with use.gpu() as cupy, stand_ins():
         yield cupy
 
 

@@ -7,17 +7,18 @@ import sys
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 
 from minicnn import backend, kernels
 from minicnn.kernels import registry
 
 
 @contextmanager
-def stand_ins(monkeypatch):
+def stand_ins():
     """In this block, every operation that the reference computes, it computes on the GPU's arrays too."""
     kernels.registered("numpy")  # which loads them
     kernels.registered("cuda")
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         for table in (registry._kernels, registry._choosers):
             for operation, family in list(table):
                 if family == "cuda":
