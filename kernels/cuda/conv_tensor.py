@@ -13,7 +13,7 @@ from minicnn.kernels.registry import kernel
 FILE = "conv_tensor.cu"
 
 
-def constants(tile: Tile, wide: tuple[bool, bool]) -> dict[str, int]:
+def constants(tile: Tile, wide: tuple[bool, ...]) -> dict[str, int]:
     """What the file is compiled with; ``wide`` says of which operands four numbers come at once."""
     return tile._asdict() | {"A_WIDE": int(wide[0]), "B_WIDE": int(wide[1])}
 

@@ -21,7 +21,8 @@ ROUNDING: dict[str, list[str]] = {"fp32": [], "tf32": ["tf32"], "bf16": ["bf16",
 class Tile(NamedTuple):
     """The result's rows and columns of a block and of a warp, the depth of a slice, how many there are.
 
-    A slice is 16 words deep, of one number or two.
+    A slice is 16 words deep, of one number or two. ``RESIDENT`` is how many blocks are to fit on a
+    multiprocessor: the compiler then sees to registers.
     """
 
     BM: int
@@ -31,6 +32,7 @@ class Tile(NamedTuple):
     BK: int = 16
     STAGES: int = 3
     BF16: int = 0
+    RESIDENT: int = 1
 
     @property
     def threads(self) -> int:
@@ -46,11 +48,15 @@ class Tile(NamedTuple):
 BFLOAT16 = {"BK": 32, "STAGES": 2, "BF16": 1}
 
 TILES = {
-    "tf32": (Tile(128, 128, 64, 64), Tile(64, 128, 32, 64), Tile(64, 64, 32, 32)),
+    "tf32": (
+        Tile(128, 128, 64, 64, RESIDENT=2),
+        Tile(64, 128, 32, 64, RESIDENT=3),
+        Tile(64, 64, 32, 32, RESIDENT=4),
+    ),
     "bf16": (
         Tile(128, 128, 64, 32, **BFLOAT16),  # twice the threads, each of which holds numbers on their way
-        Tile(64, 128, 32, 32, **BFLOAT16),
-        Tile(64, 64, 32, 32, **BFLOAT16),
+        Tile(64, 128, 32, 32, **BFLOAT16, RESIDENT=2),
+        Tile(64, 64, 32, 32, **BFLOAT16, RESIDENT=3),
     ),
 }
 """What there is to choose from: large tiles fetch less, small ones leave less of a small result empty."""
