@@ -127,9 +127,10 @@ def tracing() -> bool:
 
 
 def settings() -> tuple[Any, ...]:
-    """What :class:`use` has set. Each of these is another object when it was set anew."""
-    families = devices.current_backend(), devices.cpu_backend()
-    return *families, _algorithms, _forbidden, _measure, _fuse, _precision
+    """What :class:`use` has set, as words and numbers that are equal where the settings are."""
+    families, count = (devices.current_backend(), devices.cpu_backend()), len(_algorithms)
+    chosen = (word for pair in _algorithms.items() for word in pair)
+    return *families, _measure, _fuse, _precision, count, *chosen, *sorted(_forbidden)
 
 
 def fusing() -> bool:
@@ -211,13 +212,15 @@ def registered(backend: str | None = None) -> list[Ran]:
     ]
 
 
-def _known_algorithms(backend: str | None) -> dict[str, set[str]]:
-    """Operation, or the part before its dot -> the algorithms known for it."""
-    known: dict[str, set[str]] = {}
-    for operation, _, algorithm in registered(backend):
-        for name in (operation, operation.partition(".")[0]):
-            known.setdefault(name, {"auto"}).add(algorithm)
-    return known
+def _algorithms_of(name: str, backend: str) -> set[str]:
+    """The algorithms known for an operation, or for one part of it; none if there is no such operation."""
+    of_parts = f"{name}."
+    return {
+        algorithm
+        for (operation, family), names in _kernels.items()
+        if family in FAMILIES[backend] and (operation == name or operation.startswith(of_parts))
+        for algorithm in names
+    }
 
 
 class use:
@@ -292,9 +295,10 @@ class use:
             _check_forbidden(forbid)
         self._backend_before = None if backend is None else devices.set_backend(backend)
         self._before = _algorithms, _forbidden, _measure, _fuse, _precision
-        # What was set for a part of an operation gives way to what is now said of the whole.
-        rest = {name: one for name, one in _algorithms.items() if name.partition(".")[0] not in wanted}
-        _algorithms = {**rest, **wanted} if wanted else _algorithms
+        if wanted:
+            # What was set for a part of an operation gives way to what is now said of the whole.
+            rest = {name: one for name, one in _algorithms.items() if name.partition(".")[0] not in wanted}
+            _algorithms = {**rest, **wanted}
         _forbidden = _forbidden if forbid is None else forbid
         _measure = _measure if measure is None else bool(measure)
         _fuse = _fuse if fuse is None else bool(fuse)
@@ -317,12 +321,17 @@ def check_precision(where: str, name: Any) -> None:
 
 
 def _check(wanted: Mapping[str, str], backend: str | None) -> None:
-    known = _known_algorithms(backend)
+    backend = devices.current_backend() if backend is None else backend
+    for family in FAMILIES[backend]:
+        _load(family)
     for operation, algorithm in wanted.items():
-        if operation not in known:
-            raise ValueError(f"use: operation {devices.unknown(operation, known)}")
-        if algorithm not in known[operation]:
-            raise ValueError(f"use: {operation} algorithm {devices.unknown(algorithm, known[operation])}")
+        known = _algorithms_of(operation, backend)
+        if not known:
+            parts = {ran.operation for ran in registered(backend)}
+            wholes = {part.partition(".")[0] for part in parts}
+            raise ValueError(f"use: operation {devices.unknown(operation, parts | wholes)}")
+        if algorithm not in known | {"auto"}:
+            raise ValueError(f"use: {operation} algorithm {devices.unknown(algorithm, known | {'auto'})}")
 
 
 def _check_forbidden(names: frozenset[str]) -> None:

@@ -36,7 +36,12 @@ def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
 
     Nobody may change them. Graphs hold on to those they read.
     """
-    find = functools.lru_cache(maxsize=1024)(make)
+
+    @functools.lru_cache(maxsize=1024)
+    def find(*args: Any) -> Any:
+        if backend.capture is not None:  # its numbers would be there only when the graph was launched
+            raise CaptureError(f"{make.__name__}{args} would have to be made for this graph")
+        return make(*args)
 
     @functools.wraps(make)
     def found(*args: Any) -> Any:
@@ -50,7 +55,7 @@ def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
 
 def refuse(wrong: Any, error: Callable[[], Exception]) -> None:
     """Raise ``error()`` if any entry of an array is true: now, or where a graph computes it, once it did."""
-    if backend.capture is not None:
+    if backend.capture is not None and not isinstance(wrong, np.ndarray | np.generic):
         backend.capture.refusals.append((wrong.any(), error))
     elif wrong.any():
         raise error()
@@ -185,17 +190,23 @@ def _side_by_side(cupy: Any, numbers: list[Any]) -> Any:
 
 
 def _allocator(cupy: Any) -> Callable[[int], Any]:
-    """Where the pool of a graph has its memory from: the driver, within the limit of CuPy's common pool.
+    """Where the pool of a graph has its memory from: the driver, if as much again is left for others.
+
+    They need it where the same work is done without the graph, and for validation. The limit of CuPy's common
+    pool holds for both together.
 
     A pool that gets none frees what it holds unused and asks again: here that would be memory that the graph
-    has been told to use. So the error is one that CuPy does not know.
+    has been told to use. So the errors are such as CuPy does not know.
     """
     others, taken = cupy.get_default_memory_pool(), 0
 
     def allocate(size: int) -> Any:
         nonlocal taken
-        if 0 < others.get_limit() < others.total_bytes() + taken + size:
-            raise CaptureError("the graph needs more memory than the memory pool's limit leaves")
+        left, _ = cupy.cuda.runtime.memGetInfo()
+        if (limit := others.get_limit()) > 0:
+            left = min(left, limit - others.total_bytes() - taken)
+        if left - size < taken + size:
+            raise CaptureError(f"{taken + size} bytes for a graph do not leave as many for others")
         try:
             memory = cupy.cuda.Memory(size)
         except RuntimeError as error:

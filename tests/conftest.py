@@ -48,12 +48,12 @@ GPU = pytest.param("GPU", marks=pytest.mark.gpu) if use.kind() == "GPU" else pyt
 
 
 @pytest.fixture(params=[GPU])
-def gpu(request, monkeypatch):
+def gpu(request):
     """CuPy, real or emulated, with the reference in place of its kernels: for what is around them.
 
     New tensors are made on the CPU, as long as nothing else is said, whichever device the other tests are on.
     """
-    with use.gpu() as cupy, stand_ins(monkeypatch), mc.use(backend.cpu_backend()):
+    with use.gpu() as cupy, stand_ins(), mc.use(backend.cpu_backend()):
         yield cupy
 
 

@@ -54,6 +54,15 @@ LARGE = [
     conv("large, dilated", (2, 35, 12, 11), (6, 35, 2, 3), dilation=2, stride=(1, 2), padding=2),
 ]
 
+# Four neighbours at once where they may be: of w if it has a multiple of four for each output, of gy if its
+# planes do, of x if a 1×1 filter moves by single pixels over such planes; and of results likewise.
+WIDE = [
+    conv("w and gy wide", (2, 8, 13, 10), (70, 8, 3, 3), padding=((1, 0), (1, 1))),
+    conv("gy wide", (3, 3, 6, 6), (37, 3, 3, 3), padding=1),
+    conv("all wide", (3, 36, 6, 8), (72, 36, 1, 1)),
+    conv("x and gy wide, 2 groups", (5, 70, 4, 9), (66, 35, 1, 1), groups=2),
+]
+
 
 DEPTHWISE = [
     conv("depthwise 3x3", (2, 3, 9, 40), (3, 1, 3, 3), groups=3, padding=1),
@@ -118,7 +127,7 @@ TILES = [(dtype, tile) for dtype, tiles in conv_tiled.TILES.items() for tile in 
 
 
 @pytest.mark.parametrize(("dtype", "tile"), TILES, ids=[f"{d}-{t.BM}x{t.BN}" for d, t in TILES])
-@pytest.mark.parametrize("case", named(LARGE))
+@pytest.mark.parametrize("case", named([*LARGE, WIDE[0], WIDE[2]]))
 def test_every_tile(cupy, monkeypatch, case, dtype, tile):
     """With parts of a gradient to weights so short that there are several."""
     monkeypatch.setitem(conv_tiled.TILES, dtype, (tile,))
@@ -130,15 +139,6 @@ TENSOR_TILES = [
     pytest.param(precision, tile, id=f"{precision}-{tile.BM}x{tile.BN}")
     for precision, tiles in tensor.TILES.items()
     for tile in tiles
-]
-
-# Four neighbours at once where they may be: of w if it has a multiple of four for each output, of gy if its
-# planes do, of x if a 1×1 filter moves by single pixels over such planes.
-WIDE = [
-    conv("w and gy wide", (2, 8, 13, 10), (70, 8, 3, 3), padding=((1, 0), (1, 1))),
-    conv("gy wide", (3, 3, 6, 6), (37, 3, 3, 3), padding=1),
-    conv("all wide", (3, 36, 6, 8), (72, 36, 1, 1)),
-    conv("x and gy wide, 2 groups", (5, 70, 4, 9), (66, 35, 1, 1), groups=2),
 ]
 
 
@@ -305,6 +305,13 @@ def test_what_auto_chooses(cupy, w, groups, expected):
     np.testing.assert_allclose(clipped, np.maximum(y, 0), atol=1e-5)
 
 
+def sabotage(monkeypatch, change):
+    """Have every source changed before it is compiled."""
+    monkeypatch.setattr(compiling, "source", lambda *args: change(source(*args)))
+    for cached in (compiling._function, compiling._module):
+        monkeypatch.setattr(compiling, cached.__name__, cached.__wrapped__)
+
+
 BARRIER = "__syncthreads();"
 AUTO = {"first": ("first", "naive", "tiled")}
 BARRIERS = [
@@ -325,15 +332,13 @@ BARRIERS += [("bf16", 0), ("tf32", 1)]  # either's own of the two in tensor.cuh
 def test_every_barrier_is_needed(cupy, monkeypatch, algorithm, number):
     """The emulator notices if one is left out: so none lacks, as far as these cases reach."""
 
-    def sabotaged(file, constants=()):
-        pieces = source(file, constants).split(BARRIER)
+    def without(text):
+        pieces = text.split(BARRIER)
         return pieces[0] + "".join(
             ("" if i == number else BARRIER) + piece for i, piece in enumerate(pieces[1:])
         )
 
-    monkeypatch.setattr(compiling, "source", sabotaged)
-    for cached in (compiling._function, compiling._module):
-        monkeypatch.setattr(compiling, cached.__name__, cached.__wrapped__)
+    sabotage(monkeypatch, without)
     monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
     case = {"depthwise": DEPTHWISE[0], "first": FIRST[1]}.get(algorithm, LARGE[1])
     rounding = ROUNDING.get(algorithm, 0.0)

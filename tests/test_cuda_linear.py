@@ -5,7 +5,9 @@ import pytest
 from cases import DTYPES, normal
 from emulator.use import cupy
 
-from minicnn.kernels.cuda import gemm
+from minicnn import kernels
+from minicnn.kernels.cuda import gemm, gemm_tensor, tensor
+from minicnn.kernels.cuda.compiling import launch
 
 __all__ = ["cupy"]  # a fixture
 
@@ -29,11 +31,11 @@ SIZES = [
 ]
 
 
-def close(result, A, B, bias=0):
-    """Equal to within the rounding of a sum of K products."""
+def close(result, A, B, bias=0, rounding=0.0):
+    """Equal to within the rounding of a sum of K products, and of their factors."""
     wide = [np.asarray(part, np.float64) for part in (A, B, bias)]
     size = np.abs(wide[0]) @ np.abs(wide[1]) + np.abs(wide[2])
-    room = (A.shape[1] + 2) * np.finfo(A.dtype).eps * size
+    room = ((A.shape[1] + 2) * np.finfo(A.dtype).eps + rounding) * size
     assert result.dtype == A.dtype
     return (np.abs(result - (wide[0] @ wide[1] + wide[2])) <= room).all()
 
@@ -57,6 +59,70 @@ def test_every_tile_and_transposition(cupy, monkeypatch, dtype, tile, turned):
             assert close(result, A, B, bias), (M, N, K, shifted)
             for X, before in zip(given, (A, B), strict=True):
                 np.testing.assert_array_equal(X.get(), before)
+
+
+ROUNDING = {"tf32": 2.0**-10, "bf16": 2.0**-7 + 2.0**-16}
+"""How far a product is off whose factors are rounded to 10 or 7 bits of fraction: by 2⁻¹¹ or 2⁻⁸ each."""
+
+ON_TENSOR_CORES = [
+    pytest.param(name, tile, turned, id=f"{name}-{tile.BM}x{tile.BN}-{turned}")
+    for name, tiles in tensor.TILES.items()
+    for tile in tiles
+    for turned in ([(0, 0), (0, 1), (1, 0), (1, 1)] if tile is tiles[-1] else [(1, 0)])
+]
+
+
+@pytest.mark.parametrize(("name", "tile", "turned"), ON_TENSOR_CORES)
+def test_tensor_cores(cupy, monkeypatch, name, tile, turned):
+    """Every tile, and every transposition with one of them; four numbers at a time or one."""
+    monkeypatch.setitem(tensor.TILES, name, (tile,))
+    for M, N, K in SIZES:
+        for shifted in (False, True):
+            A, B, bias = (normal(n, s, np.float32) for n, s in (("A", (M, K)), ("B", (K, N)), ("bias", N)))
+            given = [lying(cupy, X, t, shifted) for X, t in zip((A, B), turned, strict=True)]
+            result = gemm_tensor.product(name, *given, cupy.asarray(bias)).get()
+            assert close(result, A, B, bias, ROUNDING[name]), (M, N, K, shifted)
+
+
+@pytest.mark.parametrize("name", ROUNDING)
+def test_a_sum_in_parts_on_tensor_cores(cupy, monkeypatch, name):
+    A, B, bias = (normal(n, s, np.float32) for n, s in (("A", (5, 500)), ("B", (500, 9)), ("bias", 9)))
+    given = [cupy.asarray(X) for X in (A, B, bias)]
+    grids = []
+    monkeypatch.setattr(gemm, "launch", lambda f, grid, *rest: grids.append(grid) or launch(f, grid, *rest))
+    result = gemm_tensor.product(name, *given).get()
+    assert grids == [(1, 3)]
+    assert close(result, A, B, bias, ROUNDING[name])
+    np.testing.assert_array_equal(gemm_tensor.product(name, *given).get(), result)
+
+
+def passes(cupy, dtype=np.float32):
+    """The three passes of a layer, and the algorithms that computed them."""
+    shapes = {"x": (5, 70), "w": (9, 70), "b": (9,), "gy": (5, 9)}
+    x, w, b, gy = (cupy.asarray(normal(name, shape, dtype)) for name, shape in shapes.items())
+    calls = [("linear.forward", x, w, b), ("linear.grad_input", gy, w), ("linear.grad_weight", gy, x)]
+    with kernels.trace() as ran:
+        results = [kernels.run(*call).get() for call in calls]
+    assert [one[:2] for one in ran] == [(call[0], "cuda") for call in calls]
+    return results, [one.algorithm for one in ran]
+
+
+def test_a_layer_takes_tensor_cores_only_if_allowed(cupy, monkeypatch):
+    with kernels.use("cuda"):
+        exact, ran = passes(cupy)
+        assert ran == ["gemm"] * 3
+        for precision in ("tf32", "bf16"):
+            for setting in ({"precision": precision}, {"linear": precision}):
+                with kernels.use(**setting):
+                    rounded, ran = passes(cupy)
+                    assert ran == [precision] * 3
+                    for one, other in zip(rounded, exact, strict=True):
+                        assert one.dtype == np.float32
+                        assert 0 < np.abs(one - other).max() < 20 * ROUNDING[precision]
+                    assert passes(cupy, np.float64)[1] == ["gemm"] * 3
+        monkeypatch.setattr(tensor, "known", lambda: False)
+        with kernels.use(precision="bf16"):
+            assert passes(cupy)[1] == ["gemm"] * 3
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

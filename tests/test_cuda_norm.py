@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import DTYPES, LAYOUTS, assert_close, by_numpy, kernel_on, layouts, normal
+from cases import DTYPES, LAYOUTS, assert_close, by_numpy, kernel_on, layouts, normal, on_host
 from emulator.use import cupy
 
 import minicnn as mc
@@ -148,17 +148,17 @@ def test_running_statistics(cupy, given, dtype):
         assert_close([array.get()], [expected], CLOSE[dtype] / 10)
 
 
-def test_running_statistics_as_arithmetic_of_arrays(cupy):
-    """What the kernel stands for, which runs where nothing is to be fused."""
-    x = mc.Tensor(cupy.asarray(normal("x", (3, 5, 2))))
-    results = []
-    for fuse in (True, False):
-        mean, var = cupy.asarray(normal("mean", 5)), cupy.asarray(normal("var", 5))
-        with mc.use("cuda", fuse=fuse), mc.trace() as ran:
-            F.batch_norm(x, mean, var, training=True)
-        assert ("batch_norm.update" in {one.operation for one in ran}) == fuse
-        results.append([mean.get(), var.get()])
-    assert_close(*results, 1e-15)
+@pytest.mark.parametrize("missing", [None, 0, 1])
+def test_running_statistics_equal_numpys(cupy, missing):
+    """Either may be missing, and lie in memory with gaps."""
+    moved = []
+    for module in (np, cupy):
+        arrays = [module.asarray(normal(name, (5, 2)))[:, 0] for name in ("mean", "var", "running", "other")]
+        running = [None if n == missing else array for n, array in enumerate(arrays[2:])]
+        with mc.use("numpy" if module is np else "cuda"):
+            kernels.run("batch_norm.update", *arrays[:2], *running, 0.3, 1.25)
+        moved.append([on_host(array) for array in arrays])
+    assert_close(*moved, 1e-15)
 
 
 # Batch norm with what follows

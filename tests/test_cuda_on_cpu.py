@@ -289,6 +289,26 @@ def test_16_bits_on_tensor_cores(name):
     np.testing.assert_allclose(result.get(), values[0] @ values[1], rtol=1e-5, atol=1e-5)
 
 
+PAIRS = r"""
+extern "C" __global__ void pairs(const float *x, unsigned *y) {
+    y[threadIdx.x] = round_to_bf16(x[2 * threadIdx.x], x[2 * threadIdx.x + 1]);
+}
+"""
+
+
+def test_pairs_of_bfloat16():
+    """7 bits of fraction, to nearest, ties to even, the first of two in the lower half."""
+    x = normal("x", 64, np.float32)
+    x[:8] = [1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 1 + 2**-8 + 2**-20, 3.4e38, -np.inf, 0, -(2.0**-100)]
+    words = array(np.zeros(32), np.uint32)
+    launch(host.RawModule(code=source("ptx.cuh") + PAIRS).get_function("pairs"), 1, 32, (array(x), words))
+    halves = np.stack([words.get() & 0xFFFF, words.get() >> 16], axis=1).ravel()
+    found = (halves.astype(np.uint32) << 16).view(np.float32)
+    assert found[:8].tolist() == [1, 1 + 2**-6, -1, 1 + 2**-7, np.inf, -np.inf, 0, -(2.0**-100)]
+    unit = 2 ** (np.floor(np.log2(np.abs(x[8:].astype(np.float64)))) - 7)
+    np.testing.assert_array_equal(found[8:], np.round(x[8:] / unit) * unit)
+
+
 ROUND = r"""
 extern "C" __global__ void to_half(const float *x, unsigned short *y, int n) {
     for (int i = threadIdx.x; i < n; i += 32)

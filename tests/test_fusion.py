@@ -260,7 +260,7 @@ def apply(make, training, fuse, backend="numba"):
     with mc.use(backend, fuse=fuse), mc.set_grad_enabled(training):
         with mc.trace() as ran:
             y = nn.chain(x, *layers)
-        forward = list(ran)
+        forward = [one for one in ran if one.operation != "batch_norm.update"]  # which is never joined
         if training and y is not x:
             y.backward(normal("upstream", y.shape))
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]

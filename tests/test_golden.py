@@ -83,3 +83,15 @@ def test_ten_steps(create, golden, family):
     found = losses(create, family)
     np.testing.assert_allclose(found, golden, rtol=1e-4)
     np.testing.assert_allclose(found, losses(create, Choice("numpy", "")), rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES[1:])
+@pytest.mark.parametrize(("precision", "most"), [("tf32", 1e-3), ("bf16", 1e-2)])
+def test_ten_steps_with_rounded_factors(precision, most, family):
+    """The losses hardly change; and tensor cores did run."""
+    with mc.use(precision=precision), mc.trace() as ran:
+        found = losses(lenet5, family)
+    assert 0 < np.abs(np.divide(found, LENET5_ON_DIGITS) - 1).max() < most
+    rounded = {one.operation for one in ran if one.algorithm == precision}
+    parts = {f"linear.{part}" for part in ("forward", "grad_input", "grad_weight")}
+    assert rounded == {"conv2d.forward", "conv2d.grad_weight", *parts}

@@ -7,8 +7,8 @@ import pytest
 from cases import ONLY_FOR, algorithms, device_of
 
 import minicnn as mc
+from minicnn import backend, kernels
 from minicnn import functional as F
-from minicnn import kernels
 from minicnn.kernels import registry
 
 X, W = np.ones((1, 2, 5, 5)), np.ones((3, 2, 3, 3))
@@ -213,3 +213,24 @@ def test_a_kernel_for_some_arguments_leaves_the_rest_to_auto(probe):
         assert not kernels.for_some(ran[1])
     finally:
         registry._suits.pop(("probe.forward", "numpy", "picky"))
+
+
+def test_settings_are_equal_where_the_same_is_set():
+    before = kernels.settings()
+    with mc.use(precision="fp32"), mc.use():
+        assert kernels.settings() == before
+    changes = (
+        {"backend": "numba" if backend.current_backend() == "numpy" else "numpy"},
+        {"conv2d": "naive"},
+        {"algorithms": {"conv2d.forward": "naive"}},
+        {"forbid": "naive"},
+        {"measure": True},
+        {"fuse": False},
+        {"precision": "tf32"},
+    )
+    seen = {before}
+    for change in changes:
+        with mc.use(**change):
+            seen.add(kernels.settings())
+        assert kernels.settings() == before
+    assert len(seen) == 1 + len(changes)

@@ -6,7 +6,7 @@ from typing import Any
 
 from minicnn.kernels.cuda import depthwise, first_layer, tensor
 from minicnn.kernels.geometry import Window
-from minicnn.kernels.registry import chooser, precision
+from minicnn.kernels.registry import chooser
 
 FEW_ROWS = 8
 """Below, even the smallest tile of conv_tiled.cu, of 32 rows, is mostly empty: more is lost than its
@@ -52,5 +52,4 @@ def choose(like: Any, w_shape: tuple[int, ...], g: Window, rows: int) -> list[st
         return ["depthwise", "tiled", "shared", "naive"]
     if rows < FEW_ROWS:
         return ["naive", "tiled", "shared"]
-    rounding = tensor.ROUNDING[precision()] if tensor.suits(like) else []
-    return [*rounding, "tiled", "shared", "naive"]
+    return [*tensor.allowed(like), "tiled", "shared", "naive"]

@@ -44,7 +44,7 @@ struct Pixels { // its columns
     typedef Tap K;
     const float *x;
     const Tap *taps;
-    Phase phase;
+    const Phase &phase;
     int first, count, N, C, H, W, group_offset, step_h, step_v;
 
     __device__ __forceinline__ Pixel of_line(int line) const {
@@ -60,38 +60,38 @@ struct Pixels { // its columns
 };
 
 // As in conv_tiled.cu, `real` being float.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     gather(const real *__restrict__ source, const real *__restrict__ w, const real *__restrict__ b,
            real *__restrict__ result, const Phase *__restrict__ phases, const Tap *__restrict__ taps, int N,
            int SC, int SH, int SW, int step_h, int step_v, int RC, int RH, int RW, int apart_h, int apart_v,
            int groups, int row_weights, int group_weights, real low, real high) {
-    const Phase phase = phases[blockIdx.y];
-    const int M = RC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM;
-    const int pixels = phase.rows * phase.columns, K = phase.taps, columns = N * pixels;
+    phases += blockIdx.y;
+    const int M = RC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM, K = phases->taps;
     const int first_row = blockIdx.x % row_tiles * BM, first_pixel = blockIdx.x / row_tiles * BN;
-    if (first_pixel >= columns)
+    if (first_pixel >= N * phases->rows * phases->columns)
         return;
-    taps += phase.first_tap;
+    taps += phases->first_tap;
     const Weights rows_of_w = {w + group * group_weights, taps, first_row, M, row_weights, K};
     const Pixels columns_of_x = {
-        source, taps, phase, first_pixel, K, N, SC, SH, SW, group * (SC / groups) * SH * SW, step_h, step_v};
+        source, taps, *phases, first_pixel, K, N, SC, SH, SW, group * (SC / groups) * SH * SW, step_h, step_v};
     const Place place;
     Sum sum = {};
     sum_over_slices<true, false>(0, K, Operand<BM, true, A_WIDE, Weights>(rows_of_w),
                                  Operand<BN, false, B_WIDE, Pixels>(columns_of_x), place, sum);
 
     // Where the phase is the whole plane, neighbours are stored together, if no pair is in two images.
+    const int pixels = phases->rows * phases->columns, columns = N * pixels;
     const bool pairs = pixels == RH * RW && pixels % 2 == 0;
 #pragma unroll
     for (int j = 0; j < WN / 8; ++j) {
-        real *at[2] = {};
+        int at[2] = {-1, -1};
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
             int column = first_pixel + place.column(j) + e, image = column / pixels, rest = column % pixels;
-            int h = phase.first_h + rest / phase.columns * apart_h;
-            int v = phase.first_v + rest % phase.columns * apart_v;
+            int h = phases->first_h + rest / phases->columns * apart_h;
+            int v = phases->first_v + rest % phases->columns * apart_v;
             if (column < columns)
-                at[e] = result + (image * RC + group * M) * RH * RW + h * RW + v;
+                at[e] = (image * RC + group * M) * RH * RW + h * RW + v;
         }
 #pragma unroll
         for (int i = 0; i < WM / 16; ++i)
@@ -106,11 +106,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                     value[e] = sum[i][j][below][e] + bias;
                     value[e] = value[e] < low ? low : value[e]; // not min and max: NaN is to stay NaN
                     value[e] = value[e] > high ? high : value[e];
-                    if (!pairs && at[e])
-                        at[e][row * RH * RW] = value[e];
+                    if (!pairs && at[e] >= 0)
+                        result[at[e] + row * RH * RW] = value[e];
                 }
-                if (pairs && at[0])
-                    *reinterpret_cast<float2 *>(at[0] + row * RH * RW) = make_float2(value[0], value[1]);
+                if (pairs && at[0] >= 0)
+                    *reinterpret_cast<float2 *>(result + at[0] + row * RH * RW) =
+                        make_float2(value[0], value[1]);
             }
     }
 }
@@ -161,7 +162,7 @@ struct Image { // its columns: x
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
                 const Tap *__restrict__ taps, int K, int pixels_of_part, int N, int C, int H, int W, int OC,
                 int OH, int OW, int sh, int sw, int ph, int pw, int groups, unsigned by_plane,

@@ -13,7 +13,7 @@ from minicnn.kernels.registry import kernel
 FILE = "conv_tensor.cu"
 
 
-def constants(tile: Tile, wide: tuple[bool, bool]) -> dict[str, int]:
+def constants(tile: Tile, wide: tuple[bool, ...]) -> dict[str, int]:
     """What the file is compiled with; ``wide`` says of which operands four numbers come at once."""
     return tile._asdict() | {"A_WIDE": int(wide[0]), "B_WIDE": int(wide[1])}
 
@@ -30,7 +30,7 @@ class OnTensorCores(Implicit):
 
 
 for precision, tiles in TILES.items():
-    every = product(tiles, product((False, True), repeat=2))
+    every = product(tiles, product((False, True), (False, True)))
     declare(FILE, ["float32"], *(constants(tile, wide) for tile, wide in every))
     passes = OnTensorCores(precision)
     kernel("conv2d.forward", "cuda", precision, suits)(passes.forward)

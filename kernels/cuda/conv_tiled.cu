@@ -4,7 +4,7 @@
 // multiply-adds that a multiprocessor could do in the same time. Here a thread computes a tile of 8×8
 // numbers: 16 fetched serve 64 multiply-adds. While a slice is multiplied the next one is on its way from
 // memory to registers, and there are two places for slices in shared memory, so that one barrier for each is
-// enough.
+// enough. Results go to memory four neighbours at a time, where these are aligned.
 //
 // The sum of grad_weight is long and its result small: it is cut into parts, which blocks sum up on their
 // own, and which parts.cu adds up, always in the same order.
@@ -71,22 +71,37 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     real sum[TM][TN] = {};
     sum_over_slices(0, K, bring, put, slice_a, slice_b, place, sum);
 
+    // Where the phase is the whole plane, four neighbours are stored together, if no four are in two images.
+    const bool fours = pixels == RH * RW && pixels % 4 == 0;
 #pragma unroll
-    for (int j = 0; j < TN; ++j) {
-        int column = first_pixel + place.column(j), image = column / pixels, rest = column % pixels;
-        if (column >= N * pixels)
-            continue;
-        int row_of_pixels = phases->first_h + rest / phases->columns * apart_h;
-        int column_of_pixels = phases->first_v + rest % phases->columns * apart_v;
-        real *at = result + (image * RC + group * M) * RH * RW + row_of_pixels * RW + column_of_pixels;
+    for (int j = 0; j < TN; j += 4) {
+        int at[4];
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+            int column = first_pixel + place.column(j + e), image = column / pixels, rest = column % pixels;
+            int row_of_pixels = phases->first_h + rest / phases->columns * apart_h;
+            int column_of_pixels = phases->first_v + rest % phases->columns * apart_v;
+            at[e] = column < N * pixels
+                        ? (image * RC + group * M) * RH * RW + row_of_pixels * RW + column_of_pixels
+                        : -1;
+        }
 #pragma unroll
         for (int i = 0; i < TM; ++i) {
             int row = first_row + place.row(i);
-            if (row < M) {
-                real value = sum[i][j] + (b ? b[group * M + row] : real(0));
+            if (row >= M)
+                continue;
+            real bias = b ? b[group * M + row] : real(0);
+            Four values;
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+                real value = sum[i][j + e] + bias;
                 value = value < low ? low : value; // not min and max, which would make a number of NaN
-                at[row * RH * RW] = value > high ? high : value;
+                values.of[e] = value > high ? high : value;
+                if (!fours && at[e] >= 0)
+                    result[at[e] + row * RH * RW] = values.of[e];
             }
+            if (fours && at[0] >= 0)
+                *reinterpret_cast<Four *>(result + at[0] + row * RH * RW) = values;
         }
     }
 }
@@ -148,9 +163,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 #pragma unroll
     for (int i = 0; i < TM; ++i)
 #pragma unroll
-        for (int j = 0; j < TN; ++j) {
+        for (int j = 0; j < TN; j += 4) {
             int row = first_row + place.row(i), column = first_column + place.column(j);
-            if (row < M && column < K)
-                part[row * K + column] = sum[i][j];
+            if (row >= M)
+                continue;
+            if (K % 4 == 0 && column < K) {
+                *reinterpret_cast<Four *>(part + row * K + column) = {
+                    {sum[i][j], sum[i][j + 1], sum[i][j + 2], sum[i][j + 3]}};
+                continue;
+            }
+#pragma unroll
+            for (int e = 0; e < 4; ++e)
+                if (column + e < K)
+                    part[row * K + column + e] = sum[i][j + e];
         }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product as pairs
 from typing import Any
 
@@ -29,9 +30,11 @@ TILES = {
 ENOUGH_THREADS = 1 << 17  # for a GPU to be busy: about a thousand on each of a hundred multiprocessors
 K_OF_PART = 128  # the least: shorter sums are over before the second pass over their results would be
 
+LAYOUTS = tuple({"A_ALONG_K": a, "B_ALONG_K": b} for a, b in ((1, 1), (1, 0), (0, 0)))
+"""How A and B lie in the three products of a layer."""
+
 for dtype, tiles in TILES.items():
-    for tile, (a_along_k, b_along_k) in pairs(tiles, ((1, 1), (1, 0), (0, 0))):
-        declare(FILE, [dtype], tile._asdict() | {"A_ALONG_K": a_along_k, "B_ALONG_K": b_along_k})
+    declare(FILE, [dtype], *(tile._asdict() | layout for tile, layout in pairs(tiles, LAYOUTS)))
 
 
 def tile_for(M: int, N: int, K: int, dtype: Any) -> Tile:
@@ -44,15 +47,29 @@ def tile_for(M: int, N: int, K: int, dtype: Any) -> Tile:
     return small
 
 
-def parts_for(tile: Tile, M: int, N: int, K: int) -> tuple[int, int]:
+def kernel_for(tile: Any, layout: dict[str, int], aligned: tuple[bool, bool], dtype: Any) -> Any:
+    """The kernel, and what it takes after its sizes: whether A and B are fetched four numbers at a time."""
+    return function(FILE, "gemm", dtype, **tile._asdict(), **layout), (int(aligned[0]), int(aligned[1]))
+
+
+def parts_for(tile: Any, M: int, N: int, K: int) -> tuple[int, int]:
     """Into how many parts the sum is cut, and how many terms each has: whole slices of them."""
     wanted = ENOUGH_THREADS // (tile.threads * tiles_of(tile, M, N))
     of_part = blocks(K, max(1, min(wanted, K // K_OF_PART)) * tile.BK) * tile.BK
     return blocks(K, of_part) if K else 1, of_part
 
 
-def product(A: Any, B: Any, bias: Any = None) -> Any:
-    """(M, K), (K, N), (N,) or None -> A·B + bias (M, N). A matrix that was transposed is read as it lies."""
+def product(
+    A: Any,
+    B: Any,
+    bias: Any = None,
+    tile_for: Callable[..., Any] = tile_for,
+    kernel_for: Callable[..., Any] = kernel_for,
+) -> Any:
+    """(M, K), (K, N), (N,) or None -> A·B + bias (M, N). A matrix that was transposed is read as it lies.
+
+    ``tile_for`` and ``kernel_for`` choose tile and kernel: exact ones, if no others are given.
+    """
     (M, K), N = A.shape, B.shape[1]
     C = empty((M, N), like=A)
     if C.size == 0:
@@ -66,9 +83,9 @@ def product(A: Any, B: Any, bias: Any = None) -> Any:
     parts = place_for(number, C)
     bias = None if bias is None else plain(bias)
     layout = {"A_ALONG_K": int(a_along_k), "B_ALONG_K": int(not b_along_columns)}
-    gemm = function(FILE, "gemm", C.dtype, **tile._asdict(), **layout)
-    args = (a, b, bias if number == 1 else None, parts, M, N, K, of_part, int(a_aligned), int(b_aligned))
-    launch(gemm, (tiles_of(tile, M, N), number), tile.threads, args)
+    gemm, more = kernel_for(tile, layout, (a_aligned, b_aligned), C.dtype)
+    args = (a, b, bias if number == 1 else None, parts, M, N, K, of_part, *more)
+    launch(gemm, (tiles_of(tile, M, N), number), tile.threads, args, tile.shared)
     return add_parts(parts, C, bias)
 
 

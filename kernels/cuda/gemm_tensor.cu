@@ -26,7 +26,7 @@ template <bool ALONG_K> struct Matrix {
 
 // blockIdx.x is the tile, those of the same columns side by side; blockIdx.y is the part of the sum, of
 // `k_of_part` terms. Each part has a C of its own.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     gemm(const real *__restrict__ a, const real *__restrict__ b, const real *__restrict__ bias,
          real *__restrict__ c, int M, int N, int K, int k_of_part) {
     const int row_tiles = (M + BM - 1) / BM;

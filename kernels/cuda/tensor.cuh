@@ -14,11 +14,11 @@
 //     across    [word][line]  where neighbours in memory are neighbouring lines. A fragment is four words
 //               deep and eight lines wide; eight words more than needed put the four side by side.
 //
-// The way there. TF32 is copied asynchronously (cp.async), without a stop in registers, STAGES − 1 slices on the
-// way while one is multiplied; rounded is what is fetched from there. For BF16, numbers come to registers
-// while a slice is multiplied, and are rounded and written to the other of two places after that: half the
-// bytes to write, and to fetch. Where an operand is WIDE, which the launcher says, four neighbours come at
-// once, 16 bytes: memory is asked a quarter as often.
+// The way there. TF32 is copied asynchronously (cp.async), without a stop in registers, STAGES − 1 slices on
+// the way while one is multiplied, and rounded when it is fetched from there. For BF16, numbers come to
+// registers while a slice is multiplied, and are rounded and written to the other of two places after that:
+// half the bytes to write and to fetch. Where the launcher says so (FOURS), four neighbours come at once, 16
+// bytes, and memory is asked a quarter as often.
 #pragma once
 #include "ptx.cuh"
 
@@ -67,17 +67,17 @@ struct Place {
 typedef float Sum[WM / 16][WN / 8][2][2]; // fragments of rows, of columns; rows and columns of each
 
 // sum += A·B over one slice.
-template <bool A_ALONG_K, bool B_ALONG_K>
+template <bool A_ALONG, bool B_ALONG>
 __device__ __forceinline__ void multiply(const unsigned *a, const unsigned *b, Place place, Sum &sum) {
 #pragma unroll
     for (int word = 0; word < WORDS; word += 8) {
         unsigned of_a[WM / 16][4], of_b[WN / 16][4];
 #pragma unroll
         for (int i = 0; i < WM / 16; ++i)
-            fetch_lines<BM, A_ALONG_K>(of_a[i], a, place.first_row + 16 * i, word);
+            fetch_lines<BM, A_ALONG>(of_a[i], a, place.first_row + 16 * i, word);
 #pragma unroll
         for (int j = 0; j < WN / 16; ++j)
-            fetch_lines<BN, B_ALONG_K>(of_b[j], b, place.first_column + 16 * j, word);
+            fetch_lines<BN, B_ALONG>(of_b[j], b, place.first_column + 16 * j, word);
 #pragma unroll
         for (int i = 0; i < WM / 16; ++i)
 #pragma unroll
@@ -106,10 +106,10 @@ __device__ __forceinline__ From number_at(const float *x, int line, int k) {
 
 // What this thread brings of an operand's slices. Lines says where its numbers are: of_line(line) and of_k(k)
 // what is to be known of a line (of those of the block) and of a k, number(line, k) the rest.
-template <int SIDE, bool ALONG_K, bool WIDE, class Lines> struct Operand {
-    static constexpr int GROUP = WIDE ? 4 : 1, ACROSS = (ALONG_K ? WORDS : SIDE) / GROUP;
+template <int SIDE, bool ALONG_K, bool FOURS, class Lines> struct Operand {
+    static constexpr int GROUP = FOURS ? 4 : 1, ACROSS = (ALONG_K ? WORDS : SIDE) / GROUP;
     static constexpr int STEP = THREADS / ACROSS, GROUPS = SIDE * WORDS / GROUP / THREADS;
-    static constexpr int APART = ALONG_K && WIDE ? 4 : 1; // between the loads that make a group of words
+    static constexpr int APART = ALONG_K && FOURS ? 4 : 1; // between the loads that make a group of words
     const Lines &lines;
     const int across = threadIdx.x % ACROSS * GROUP, down = threadIdx.x / ACROSS;
     const typename Lines::Line own = lines.of_line(across); // if the lines are across
@@ -142,7 +142,7 @@ template <int SIDE, bool ALONG_K, bool WIDE, class Lines> struct Operand {
 
     __device__ __forceinline__ void fetch(int k) {
         each(k, [&](int group, int load, From from) {
-            if constexpr (WIDE) {
+            if constexpr (FOURS) {
                 float4 four = {0, 0, 0, 0};
                 if (from.valid)
                     four = *reinterpret_cast<const float4 *>(from.address);
@@ -158,7 +158,7 @@ template <int SIDE, bool ALONG_K, bool WIDE, class Lines> struct Operand {
         for (int group = 0; group < GROUPS; ++group) {
             const float *a = next[group][0], *b = next[group][1];
             unsigned *to = slice + place_of(group);
-            if constexpr (!WIDE)
+            if constexpr (!FOURS)
                 *to = round_to_bf16(a[0], b[0]);
             else if constexpr (ALONG_K) // a and b are four neighbours along k each
                 *reinterpret_cast<uint4 *>(to) =
@@ -173,7 +173,7 @@ template <int SIDE, bool ALONG_K, bool WIDE, class Lines> struct Operand {
 #else
     __device__ __forceinline__ void copy(int k, unsigned *slice) const {
         each(k, [&](int group, int, From from) {
-            if (WIDE)
+            if (FOURS)
                 copy16_async(slice + place_of(group), from.address, from.valid);
             else
                 copy4_async(slice + place_of(group), from.address, from.valid);
@@ -184,7 +184,7 @@ template <int SIDE, bool ALONG_K, bool WIDE, class Lines> struct Operand {
 
 // The whole sum, for k from `begin` to `end`. Each barrier ends two things: all have written their part of the
 // slice that is multiplied next, and all have multiplied the one whose place is written next.
-template <bool A_ALONG_K, bool B_ALONG_K, class A, class B>
+template <bool A_ALONG, bool B_ALONG, class A, class B>
 __device__ __forceinline__ void sum_over_slices(int begin, int end, A of_a, B of_b, Place place, Sum &sum) {
     extern __shared__ __align__(16) unsigned stages[];
     unsigned *a = stages, *b = stages + STAGES * A_SIZE;
@@ -197,7 +197,7 @@ __device__ __forceinline__ void sum_over_slices(int begin, int end, A of_a, B of
         __syncthreads();
         if (k + BK < end)
             of_a.fetch(k + BK), of_b.fetch(k + BK);
-        multiply<A_ALONG_K, B_ALONG_K>(a + now * A_SIZE, b + now * B_SIZE, place, sum);
+        multiply<A_ALONG, B_ALONG>(a + now * A_SIZE, b + now * B_SIZE, place, sum);
     }
 #else
 #pragma unroll
@@ -214,7 +214,7 @@ __device__ __forceinline__ void sum_over_slices(int begin, int end, A of_a, B of
         if (later < end)
             of_a.copy(later, a + next * A_SIZE), of_b.copy(later, b + next * B_SIZE);
         commit_copies();
-        multiply<A_ALONG_K, B_ALONG_K>(a + now * A_SIZE, b + now * B_SIZE, place, sum);
+        multiply<A_ALONG, B_ALONG>(a + now * A_SIZE, b + now * B_SIZE, place, sum);
         now = now + 1 < STAGES ? now + 1 : 0;
         next = next + 1 < STAGES ? next + 1 : 0;
     }

@@ -10,6 +10,7 @@ import numpy as np
 from minicnn import backend as devices
 from minicnn.kernels.cuda.compiling import blocks
 from minicnn.kernels.cuda.implicit import tiles_of
+from minicnn.kernels.registry import precision
 
 FIRST = 80  # the compute capability of the first GPUs that know TF32 and bfloat16
 
@@ -20,7 +21,8 @@ ROUNDING: dict[str, list[str]] = {"fp32": [], "tf32": ["tf32"], "bf16": ["bf16",
 class Tile(NamedTuple):
     """The result's rows and columns of a block and of a warp, the depth of a slice, how many there are.
 
-    A slice is 16 words deep, of one number or two.
+    A slice is 16 words deep, of one number or two. ``RESIDENT`` is how many blocks are to fit on a
+    multiprocessor: the compiler then sees to registers.
     """
 
     BM: int
@@ -30,6 +32,7 @@ class Tile(NamedTuple):
     BK: int = 16
     STAGES: int = 3
     BF16: int = 0
+    RESIDENT: int = 1
 
     @property
     def threads(self) -> int:
@@ -45,11 +48,15 @@ class Tile(NamedTuple):
 BFLOAT16 = {"BK": 32, "STAGES": 2, "BF16": 1}
 
 TILES = {
-    "tf32": (Tile(128, 128, 64, 64), Tile(64, 128, 32, 64), Tile(64, 64, 32, 32)),
+    "tf32": (
+        Tile(128, 128, 64, 64, RESIDENT=2),
+        Tile(64, 128, 32, 64, RESIDENT=3),
+        Tile(64, 64, 32, 32, RESIDENT=4),
+    ),
     "bf16": (
         Tile(128, 128, 64, 32, **BFLOAT16),  # twice the threads, each of which holds numbers on their way
-        Tile(64, 128, 32, 32, **BFLOAT16),
-        Tile(64, 64, 32, 32, **BFLOAT16),
+        Tile(64, 128, 32, 32, **BFLOAT16, RESIDENT=2),
+        Tile(64, 64, 32, 32, **BFLOAT16, RESIDENT=3),
     ),
 }
 """What there is to choose from: large tiles fetch less, small ones leave less of a small result empty."""
@@ -57,7 +64,7 @@ TILES = {
 PROCESSORS = 100  # of a GPU, for the choice of a tile: a fixed number, so that all compute the same
 
 
-def tile_for(precision: str, rows: int, columns: int, products: int = 1) -> Tile:
+def tile_for(name: str, rows: int, columns: int, products: int = 1) -> Tile:
     """The tile for so many products, each with a result of so many rows and columns.
 
     A warp reads WM + WN words for each WM·WN products; shared memory gives four in the time of 64 products.
@@ -67,7 +74,7 @@ def tile_for(precision: str, rows: int, columns: int, products: int = 1) -> Tile
         rounds = blocks(products * tiles_of(tile, rows, columns), PROCESSORS)
         return rounds * tile.BM * tile.BN * (1 + 16 / tile.WM + 16 / tile.WN)
 
-    return min(TILES[precision], key=time)
+    return min(TILES[name], key=time)
 
 
 @functools.cache
@@ -79,3 +86,8 @@ def known() -> bool:
 def suits(*arguments: Any) -> bool:
     """Whether tensor cores are for the arguments of a kernel: float32, on a GPU that has them."""
     return arguments[0].dtype == np.float32 and known()
+
+
+def allowed(like: Any) -> list[str]:
+    """The algorithms that may round the numbers of such an array, as ``mc.use(precision=…)`` says."""
+    return ROUNDING[precision()] if suits(like) else []

@@ -64,6 +64,18 @@ def batch_norm_inference(x, mean, var, w, b, eps):
     return y
 
 
+@kernel("batch_norm.update", "numpy", "in_place")
+def batch_norm_update(mean, var, running_mean, running_var, momentum, unbiased):
+    """Move the running statistics, in place: running ← (1 − momentum) · running + momentum · new.
+
+    Either may be None. ``unbiased``, M / (M − 1), makes of a batch's variance an estimate without bias.
+    """
+    for running, new in ((running_mean, mean), (running_var, unbiased * var)):
+        if running is not None:
+            running *= 1 - momentum
+            running += momentum * new
+
+
 @kernel("batch_norm.inference_backward", "numpy", "one_pass")
 def batch_norm_inference_backward(gy, x, mean, var, w, eps):
     """The gradients to x, w and b where mean and var were given."""

@@ -183,7 +183,12 @@ def batch_norm(
     else:
         operation = BatchNorm(eps)
         y = _one_by_one(operation(x, w, b), s, activation)
-    _update(operation.mean, operation.var, mean, var, momentum, M / (M - 1))
+    if mean is not None or var is not None:
+        running = (None if one is None else one._data for one in (mean, var))
+        kernels.run("batch_norm.update", operation.mean, operation.var, *running, momentum, M / (M - 1))
+    for one in (mean, var):
+        if one is not None:
+            one.mark_changed()
     return y
 
 
@@ -195,30 +200,6 @@ def _joint(part: str, x: Variable, s: Variable | None, activation: str | None) -
 
 def _one_by_one(y: Any, s: Variable | None, activation: str | None) -> Any:
     return activated(y if s is None else add(y, s), activation)
-
-
-def _update(
-    batch_mean: Any,
-    batch_var: Any,
-    mean: Variable | None,
-    var: Variable | None,
-    momentum: float,
-    unbiased: float,
-) -> None:
-    """Move the running statistics towards those of the batch, whose variance has the divisor M."""
-    if kernels.offers("batch_norm.update", batch_mean):
-        running = (None if one is None else one._data for one in (mean, var))
-        kernels.run("batch_norm.update", batch_mean, batch_var, *running, momentum, unbiased)
-    else:
-        if mean is not None:
-            mean._data *= 1 - momentum
-            mean._data += momentum * batch_mean
-        if var is not None:
-            var._data *= 1 - momentum
-            var._data += momentum * (batch_var * unbiased)
-    for one in (mean, var):
-        if one is not None:
-            one.mark_changed()
 
 
 def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -213,7 +212,7 @@ def pool_window(
     return window, (sizes[0], sizes[1])
 
 
-@functools.lru_cache(64)
+@cuda_graphs.remembered
 def _divisor(
     size: tuple[int, int],
     windows: tuple[int, int],
@@ -228,27 +227,13 @@ def _divisor(
 
 
 def _entries(size: int, windows: int, window: Window, axis: int, count_include_pad: bool) -> Array:
-    """How many entries the mean of each window has. Kept: to bring it to a GPU takes longer than to pool."""
+    """How many entries the mean of each window has along one axis."""
     padding = window.padding[axis][0]
     start = np.arange(windows) * window.stride[axis] - padding
     end = np.minimum(start + window.kernel[axis], size + padding)
     if count_include_pad:
         return end - start
     return np.minimum(end, size) - np.maximum(start, 0)
-
-
-@cuda_graphs.remembered
-def _divisor(
-    size: tuple[int, ...],
-    windows: tuple[int, int],
-    window: Window,
-    count_include_pad: bool,
-    dtype: np.dtype,
-    device: str,
-) -> Array:
-    """How many entries the mean of each window has."""
-    rows, columns = (_entries(size[axis], windows[axis], window, axis, count_include_pad) for axis in (0, 1))
-    return backend.move(np.outer(rows, columns).astype(dtype), device)
 
 
 def _adaptive(name: str, x: Variable, output_size: Any) -> tuple[int, int]:

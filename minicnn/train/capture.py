@@ -8,8 +8,9 @@ that is one launch anyway, and its learning rate may be another in each step.
 
 from __future__ import annotations
 
+import operator
 import random as python_random
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ from minicnn.train.loop import Loss, find_gradients, hits, home
 MOST_GRAPHS = 4
 """That are kept: a graph holds the memory of a whole step, and an epoch has batches of two sizes."""
 
-PLAIN = (int, float, str)  # attributes that are compared by value, all others by identity
+PLAIN = {int, float, str}  # attributes that are compared by value, all others by identity
+CONTAINERS = {list, dict, set}  # and these by their length as well
 
 
 class CapturedSteps:
@@ -52,7 +54,7 @@ class CapturedSteps:
         if self.why_not or home(model) != "cuda" or not is_plain(model):
             return find_gradients(model, loss_fn, images, labels)
         batch = tuple((array.shape, array.dtype.str) for array in (images, labels))
-        now = list(dependencies(model, loss_fn))
+        now = dependencies(model, loss_fn)
         step = self._steps.get(batch)
         if step is None or not step.fits(now):
             self._steps.pop(batch, None)
@@ -64,12 +66,10 @@ class CapturedSteps:
     def _captured(self, batch: Any, now: list, *given: Any) -> _Step | None:
         """A graph for the second step of its kind; None for the first, and for what cannot be captured."""
         if not same(self._seen.get(batch, []), now):
-            for old in (*self._seen,)[: len(self._seen) - MOST_GRAPHS + 1]:
-                del self._seen[old]
+            make_room(self._seen)
             self._seen[batch] = now
             return None
-        for old in (*self._steps,)[: len(self._steps) - MOST_GRAPHS + 1]:
-            del self._steps[old]
+        make_room(self._steps)
         try:
             self._steps[batch] = capture(now, *given)
         except Exception as error:
@@ -85,7 +85,7 @@ class _Step(NamedTuple):
     dependencies: list
     images: Any
     labels: Any
-    gradients: list[tuple[Tensor, Any]]  # parameters with their gradients
+    gradients: Sequence[tuple[Tensor, Any]]  # parameters with their gradients
     changed: list[Tensor]  # buffers that it writes to
 
     def fits(self, now: list) -> bool:
@@ -104,16 +104,22 @@ class _Step(NamedTuple):
         return loss, int(correct)
 
 
+def make_room(found: dict) -> None:
+    """Forget the oldest entries of what may have no more than ``MOST_GRAPHS``."""
+    while len(found) >= MOST_GRAPHS:
+        del found[next(iter(found))]
+
+
 def capture(now: list, model: nn.Module, loss_fn: Loss, images: np.ndarray, labels: np.ndarray) -> _Step:
     """Capture a step on batches like this one; whatever comes of it, the model is as it was before."""
     x, target = (Tensor(backend.move(array, "cuda").copy()) for array in (images, labels))
     parameters, buffers = list(model.parameters()), list(model.buffers())
     if any(parameter.grad is not None for parameter in parameters):
         raise CaptureError("gradients add up over several steps")
-    attributes = [(home, dict(home)) for module in model.modules() for home in homes(module)]
+    attributes = [(place, dict(place)) for module in model.modules() for place in places(module)]
     arrays = [(tensor, tensor.data) for tensor in (*parameters, *buffers)]
     counts = [buffer._changes[0] for buffer in buffers]
-    chance = chance_of_the_host()
+    chance = python_random.getstate(), np.random.get_state()  # noqa: NPY002 (theirs, which a model may use)
 
     def step() -> tuple[Any, Any]:
         logits = model(x)
@@ -125,20 +131,21 @@ def capture(now: list, model: nn.Module, loss_fn: Loss, images: np.ndarray, labe
 
     try:
         graph = cuda_graphs.capture(step)
-        if not same(now, list(dependencies(model, loss_fn))):
+        if not same(now, dependencies(model, loss_fn)):
             raise CaptureError("a step changes attributes of the model, or puts other arrays in their place")
-        if chance_of_the_host() != chance:
-            raise CaptureError("random numbers were drawn on the host")
         gradients = [(p, graph.own(p.grad)) for p in parameters if p.grad is not None]
     finally:
+        drawn = was_drawn_from(*chance)
         for parameter in parameters:
             parameter.grad = None
-        for home, before in attributes:
-            home.clear()
-            home.update(before)
+        for place, before in attributes:
+            place.clear()
+            place.update(before)
         for tensor, array in arrays:
             if tensor.data is not array:
                 tensor.data = array
+    if drawn:
+        raise CaptureError("random numbers were drawn on the host")
     changed = [b for b, count in zip(buffers, counts, strict=True) if b._changes[0] != count]
     return _Step(graph, now, x.data, target.data, gradients, changed)
 
@@ -148,37 +155,43 @@ def is_plain(model: nn.Module) -> bool:
     return not kernels.tracing() and not any(module._hooks for module in model.modules())
 
 
-def homes(module: nn.Module) -> tuple[dict, ...]:
+def places(module: nn.Module) -> tuple[dict, ...]:
     """Where a module keeps its attributes."""
     return module.__dict__, module._parameters, module._buffers, module._modules
 
 
-def dependencies(model: nn.Module, loss_fn: Loss) -> Iterator[Any]:
-    """Everything that decides what a step does, but for the batch and random numbers: see :func:`same`."""
-    yield from kernels.settings()
-    yield is_grad_enabled()
-    yield loss_fn
-    for root in (model, loss_fn):
-        for module in root.modules() if isinstance(root, nn.Module) else ():
-            yield module
-            for value in module.__dict__.values():
-                yield value
-                if isinstance(value, list | dict | set):
-                    yield len(value)
-            for tensor in (*module._parameters.values(), *module._buffers.values()):
-                if tensor is not None:
-                    yield from (tensor, tensor.data, tensor.requires_grad)
+def dependencies(model: nn.Module, loss_fn: Loss) -> list[Any]:
+    """Everything that decides what a step does, but for the batch and random numbers: see :func:`same`.
+
+    It is asked for before each launch, and may take no more than some microseconds for each layer.
+    """
+    modules = [*model.modules(), *(loss_fn.modules() if isinstance(loss_fn, nn.Module) else ())]
+    found: list[Any] = [*kernels.settings(), is_grad_enabled(), loss_fn, *modules]
+    for module in modules:
+        attributes = module.__dict__.values()
+        found += attributes
+        found += [len(value) for value in attributes if type(value) in CONTAINERS]
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None:
+                found += (tensor, tensor._data, tensor.requires_grad)
+    return found
 
 
 def same(before: list, now: list) -> bool:
     """Whether both list the same objects, or equal numbers and texts."""
-    return len(before) == len(now) and all(
+    if len(before) != len(now):
+        return False
+    return all(map(operator.is_, before, now)) or all(
         a is b or (type(a) is type(b) and type(a) in PLAIN and a == b)
         for a, b in zip(before, now, strict=True)
     )
 
 
-def chance_of_the_host() -> tuple[Any, ...]:
-    """The state of Python's and NumPy's common generators, which a model may draw from."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 (it is theirs, not ours)
-    return python_random.getstate(), kind, keys.tobytes(), *rest
+def was_drawn_from(python: Any, numpy: Any) -> bool:
+    """Whether Python's and NumPy's common generators are no longer in these states; puts them back there."""
+    drawn = python_random.getstate() != python
+    python_random.setstate(python)
+    pairs = zip(np.random.get_state(), numpy, strict=True)  # noqa: NPY002
+    drawn |= not all(np.array_equal(now, before) for now, before in pairs)
+    np.random.set_state(numpy)  # noqa: NPY002
+    return drawn
