@@ -231,12 +231,14 @@ def _cuda_depthwise(case):
     return C == 1 and listed
 
 
+ROUNDED = (Choice("cuda", "tf32"), Choice("cuda", "bf16"))
+"""They round their factors, too much for tests of all algorithms: test_cuda_conv.py and test_cuda_linear.py
+have tests of their own for them."""
+
 ONLY_FOR = {
+    **dict.fromkeys(ROUNDED, lambda case: False),
     Choice("cuda", "depthwise"): _cuda_depthwise,
     Choice("cuda", "first"): lambda case: case.shapes[1][1] <= 4 and "groups" not in case.settings,
-    # They round too much for these tests: test_cuda_conv.py has their own.
-    Choice("cuda", "tf32"): lambda case: False,
-    Choice("cuda", "bf16"): lambda case: False,
     "narrow": lambda case: case.settings.get("stride", 1) == 1,
     "depthwise": lambda case: case.shapes[1][1] == 1 and case.shapes[0][1] == case.settings.get("groups", 1),
     "pointwise": lambda case: case.shapes[1][2:] == (1, 1) and not case.settings,

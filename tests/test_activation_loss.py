@@ -7,6 +7,7 @@ import pytest
 from cases import (
     DTYPES,
     LAYOUTS,
+    ROUNDED,
     algorithms,
     assert_close,
     distinct,
@@ -200,7 +201,7 @@ def test_extremes_neither_overflow_nor_lose_their_digits(dtype):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(4, 3), (3,), (2, 5, 3), (1, 3), (0, 3)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("choice", algorithms("linear"))
+@pytest.mark.parametrize("choice", algorithms("linear", without=ROUNDED))
 def test_linear_equals_composed_twin(choice, dtype, shape, bias):
     arrays = [normal("x", shape, dtype), normal("w", (5, 3), dtype)]
     arrays += [normal("b", 5, dtype)] if bias else []
@@ -222,7 +223,7 @@ def test_linear_by_hand():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("choice", algorithms("linear"))
+@pytest.mark.parametrize("choice", algorithms("linear", without=ROUNDED))
 def test_linear_where_blocks_begin_and_end(choice, dtype):
     """One more and one less than fills a tile, a block, and a sum that is taken in parts."""
     for M, K, O in [
@@ -244,7 +245,7 @@ def test_linear_where_blocks_begin_and_end(choice, dtype):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("choice", algorithms("linear"))
+@pytest.mark.parametrize("choice", algorithms("linear", without=ROUNDED))
 def test_linear_in_any_memory_layout(choice, layout):
     arrays, gy = [normal("x", (4, 3)), normal("w", (5, 3)), normal("b", 5)], normal("upstream", (4, 5))
     others, other_gy = [dict(layouts(array))[layout] for array in arrays], dict(layouts(gy))[layout]
