@@ -17,6 +17,11 @@ def empty(shape: tuple[int, ...], like: Any) -> Any:
     return devices.module_of(like).empty(shape, like.dtype)
 
 
+def aligned(x: Any) -> bool:
+    """Whether 16 bytes, four float32 numbers, can be fetched at once from where the array's first one is."""
+    return x.data.ptr % 16 == 0
+
+
 def plain(x: Any) -> Any:
     """x with its numbers one after another, as kernels index them: a copy where they are not."""
     return devices.module_of(x).ascontiguousarray(x)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from minicnn.kernels.cuda.compiling import declare
 from minicnn.kernels.cuda.implicit import Implicit
-from minicnn.kernels.registry import kernel
 
 FILE = "conv_shared.cu"
 
@@ -52,9 +51,4 @@ def tile_for(rows: int, columns: int, products: int, dtype: Any) -> Tile:
     return TILE
 
 
-SHARED = Implicit(FILE, tile_for)
-
-kernel("conv2d.forward", "cuda", "shared")(SHARED.forward)
-kernel("conv2d.forward_clipped", "cuda", "shared")(SHARED.forward)
-kernel("conv2d.grad_input", "cuda", "shared")(SHARED.grad_input)
-kernel("conv2d.grad_weight", "cuda", "shared")(SHARED.grad_weight)
+Implicit(FILE, tile_for).register("shared")

@@ -8,7 +8,6 @@ from typing import Any
 from minicnn.kernels.cuda.compiling import declare, function
 from minicnn.kernels.cuda.implicit import Implicit
 from minicnn.kernels.cuda.tensor import TILES, Tile, suits, tile_for
-from minicnn.kernels.registry import kernel
 
 FILE = "conv_tensor.cu"
 
@@ -32,8 +31,4 @@ class OnTensorCores(Implicit):
 for precision, tiles in TILES.items():
     every = product(tiles, product((False, True), (False, True)))
     declare(FILE, ["float32"], *(constants(tile, wide) for tile, wide in every))
-    passes = OnTensorCores(precision)
-    kernel("conv2d.forward", "cuda", precision, suits)(passes.forward)
-    kernel("conv2d.forward_clipped", "cuda", precision, suits)(passes.forward)
-    kernel("conv2d.grad_input", "cuda", precision, suits)(passes.grad_input)
-    kernel("conv2d.grad_weight", "cuda", precision, suits)(passes.grad_weight)
+    OnTensorCores(precision).register(precision, suits)

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.kernels.cuda.compiling import blocks, declare
-from minicnn.kernels.cuda.implicit import Implicit, tiles_of
-from minicnn.kernels.registry import kernel
+from minicnn.kernels.cuda.compiling import declare
+from minicnn.kernels.cuda.implicit import Implicit, quickest
 
 FILE = "conv_tiled.cu"
 
@@ -54,26 +53,11 @@ TILES = {
 for dtype, tiles in TILES.items():
     declare(FILE, [dtype], *(tile._asdict() for tile in tiles))
 
-PROCESSORS = 100  # of a GPU, for the choice of a tile: a fixed number, so that all compute the same
-
 
 def tile_for(rows: int, columns: int, products: int, dtype: Any) -> Tile:
-    """The tile for so many products, each with a result of so many rows and columns.
-
-    The time that blocks take, one after another on each processor, grows with their area and with what their
-    threads fetch, TM + TN numbers for TM·TN multiplications.
-    """
-
-    def time(tile: Tile) -> float:
-        rounds = blocks(products * tiles_of(tile, rows, columns), PROCESSORS)
-        return rounds * tile.BM * tile.BN * (1 + 1 / tile.TM + 1 / tile.TN)
-
-    return min(TILES[np.dtype(dtype).name], key=time)
+    """The quickest: threads fetch TM + TN numbers for TM·TN multiplications."""
+    tiles = TILES[np.dtype(dtype).name]
+    return quickest(tiles, rows, columns, products, lambda tile: 1 / tile.TM + 1 / tile.TN)
 
 
-TILED = Implicit(FILE, tile_for)
-
-kernel("conv2d.forward", "cuda", "tiled")(TILED.forward)
-kernel("conv2d.forward_clipped", "cuda", "tiled")(TILED.forward)
-kernel("conv2d.grad_input", "cuda", "tiled")(TILED.grad_input)
-kernel("conv2d.grad_weight", "cuda", "tiled")(TILED.grad_weight)
+Implicit(FILE, tile_for).register("tiled")

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.arrays import aligned, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
 from minicnn.kernels.cuda.conv_tiled import Tile
 from minicnn.kernels.cuda.implicit import tiles_of
 from minicnn.kernels.cuda.parts import add_parts, place_for
 
 FILE = "gemm.cu"
-ALIGNMENT = 16  # bytes, for four numbers to be fetched at a time
 
 TILES = {
     "float32": (
@@ -94,5 +93,4 @@ def as_it_lies(X: Any) -> tuple[Any, bool, bool]:
     each of these begins where four numbers can be fetched at a time."""
     by_rows = X.flags.c_contiguous or not X.flags.f_contiguous
     X = plain(X) if by_rows else X
-    aligned = X.shape[1 if by_rows else 0] % 4 == 0 and X.data.ptr % ALIGNMENT == 0
-    return X, by_rows, aligned
+    return X, by_rows, X.shape[1 if by_rows else 0] % 4 == 0 and aligned(X)

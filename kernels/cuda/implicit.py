@@ -6,20 +6,23 @@ for forward and for the gradient to the input, and ``grad_weight``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from minicnn import backend as devices
 from minicnn import cuda_graphs
-from minicnn.kernels.cuda.arrays import FREE, empty, plain
+from minicnn.kernels.cuda.arrays import FREE, aligned, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, function, launch
 from minicnn.kernels.cuda.parts import add_parts, place_for
 from minicnn.kernels.geometry import Window, phases
+from minicnn.kernels.registry import kernel
 
 ENOUGH_BLOCKS = 400  # for a GPU to be busy: a gradient to weights is cut into parts until there are so many,
 PIXELS_OF_PART = 256  # but none of them shorter than this
+
+PROCESSORS = 100  # of a GPU, for the choice of a tile: a fixed number, so that all compute the same
 
 
 class Tile(Protocol):
@@ -48,6 +51,25 @@ def tiles_of(tile: Tile, rows: int, columns: int) -> int:
     return blocks(rows, tile.BM) * blocks(columns, tile.BN)
 
 
+AnyTile = TypeVar("AnyTile", bound=Tile)
+
+
+def quickest(
+    tiles: Iterable[AnyTile], rows: int, columns: int, products: int, fetched: Callable[[AnyTile], float]
+) -> AnyTile:
+    """The tile for so many products, each with a result of so many rows and columns.
+
+    The time that blocks take, one after another on each processor, grows with their area and with what is
+    ``fetched`` for each multiplication.
+    """
+
+    def time(tile: AnyTile) -> float:
+        rounds = blocks(products * tiles_of(tile, rows, columns), PROCESSORS)
+        return rounds * tile.BM * tile.BN * (1 + fetched(tile))
+
+    return min(tiles, key=time)
+
+
 class Implicit:
     """The three passes of a convolution by the kernels of a file, with the tiles that ``tile_for`` chooses.
 
@@ -56,6 +78,13 @@ class Implicit:
 
     def __init__(self, file: str, tile_for: Callable[[int, int, int, Any], Tile]) -> None:
         self.file, self.tile_for = file, tile_for
+
+    def register(self, algorithm: str, suits: Callable[..., bool] | None = None) -> None:
+        """Make these the kernels of an algorithm."""
+        kernel("conv2d.forward", "cuda", algorithm, suits)(self.forward)
+        kernel("conv2d.forward_clipped", "cuda", algorithm, suits)(self.forward)
+        kernel("conv2d.grad_input", "cuda", algorithm, suits)(self.grad_input)
+        kernel("conv2d.grad_weight", "cuda", algorithm, suits)(self.grad_weight)
 
     def forward(self, x: Any, w: Any, b: Any, g: Window, bounds: tuple[float, float] = FREE) -> Any:
         """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW), clipped to the bounds."""
@@ -112,11 +141,6 @@ class Implicit:
     def function(self, name: str, tile: Tile, dtype: Any, wide: tuple[bool, bool]) -> Any:
         """The kernel; ``wide`` says of either operand whether four neighbours may be fetched at once."""
         return function(self.file, name, dtype, **tile._asdict())
-
-
-def aligned(x: Any) -> bool:
-    """Whether four numbers can be fetched at once from where the array's first one is."""
-    return x.data.ptr % 16 == 0
 
 
 def as_it_lies(x: Any, g: Window) -> bool:

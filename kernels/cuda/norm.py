@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from minicnn.kernels.cuda.arrays import FREE, empty, plain
+from minicnn.kernels.cuda.arrays import FREE, aligned, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
 from minicnn.kernels.cuda.grid import spread
 from minicnn.kernels.registry import kernel
@@ -42,7 +42,7 @@ def rows(*arrays: Any) -> Rows:
     given = [array for array in arrays if array is not None]
     N, C, *size = given[0].shape
     P, V = math.prod(size), VECTOR[given[0].dtype.name]
-    if P % V or any(array.data.ptr % 16 for array in given):
+    if P % V or not all(map(aligned, given)):
         V = 1
     packs = N * P // V
     parts = max(1, min(blocks(ENOUGH_BLOCKS, max(C, 1)), packs // PACKS_OF_PART, MOST_PARTS))

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn import backend as devices
-from minicnn.kernels.cuda.compiling import blocks
-from minicnn.kernels.cuda.implicit import tiles_of
+from minicnn.kernels.cuda.implicit import quickest
 from minicnn.kernels.registry import precision
 
 FIRST = 80  # the compute capability of the first GPUs that know TF32 and bfloat16
@@ -61,20 +60,11 @@ TILES = {
 }
 """What there is to choose from: large tiles fetch less, small ones leave less of a small result empty."""
 
-PROCESSORS = 100  # of a GPU, for the choice of a tile: a fixed number, so that all compute the same
-
 
 def tile_for(name: str, rows: int, columns: int, products: int = 1) -> Tile:
-    """The tile for so many products, each with a result of so many rows and columns.
-
-    A warp reads WM + WN words for each WM·WN products; shared memory gives four in the time of 64 products.
-    """
-
-    def time(tile: Tile) -> float:
-        rounds = blocks(products * tiles_of(tile, rows, columns), PROCESSORS)
-        return rounds * tile.BM * tile.BN * (1 + 16 / tile.WM + 16 / tile.WN)
-
-    return min(TILES[name], key=time)
+    """The quickest: a warp reads WM + WN words for each WM·WN products, and shared memory gives four in the
+    time of 64 products."""
+    return quickest(TILES[name], rows, columns, products, lambda tile: 16 / tile.WM + 16 / tile.WN)
 
 
 @functools.cache
