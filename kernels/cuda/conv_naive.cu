@@ -10,20 +10,17 @@
 // The gradients gather: each thread collects what belongs to its number, so that no two threads write to one
 // place, and the sums are the same in each run.
 
+#include "grid.cuh"
+
 // What the launcher passes last. Padding is only the rows above and the columns left: the sizes say the rest.
 #define GEOMETRY                                                                                             \
     int N, int C, int H, int W, int OC, int KH, int KW, int OH, int OW, int sh, int sw, int ph, int pw,      \
         int dh, int dw, int groups
 
-// Which number is this thread's, in an array of `count`? It goes on in steps of the whole grid.
-#define EACH(index, count)                                                                                   \
-    for (long long index = blockIdx.x * (long long)blockDim.x + threadIdx.x; index < (count);                \
-         index += (long long)gridDim.x * blockDim.x)
-
 extern "C" __global__ void forward(const real *__restrict__ x, const real *__restrict__ w,
                                    const real *__restrict__ b, real *__restrict__ y, GEOMETRY) {
     int CG = C / groups, OCG = OC / groups;
-    EACH(index, (long long)N * OC * OH * OW) {
+    EACH(index, N * OC * OH * OW) {
         int ow = index % OW, oh = index / OW % OH, oc = index / (OW * OH) % OC, n = index / (OW * OH) / OC;
         real sum = b ? b[oc] : 0;
         for (int c = 0; c < CG; ++c) {
@@ -48,7 +45,7 @@ extern "C" __global__ void forward(const real *__restrict__ x, const real *__res
 extern "C" __global__ void grad_input(const real *__restrict__ gy, const real *__restrict__ w,
                                       real *__restrict__ gx, GEOMETRY) {
     int CG = C / groups, OCG = OC / groups;
-    EACH(index, (long long)N * C * H * W) {
+    EACH(index, N * C * H * W) {
         int v = index % W, h = index / W % H, c = index / (W * H) % C, n = index / (W * H) / C;
         int first = c / CG * OCG; // of the filters that see this channel
         real sum = 0;
@@ -73,7 +70,7 @@ extern "C" __global__ void grad_input(const real *__restrict__ gy, const real *_
 extern "C" __global__ void grad_weight(const real *__restrict__ gy, const real *__restrict__ x,
                                        real *__restrict__ gw, GEOMETRY) {
     int CG = C / groups, OCG = OC / groups;
-    EACH(index, (long long)OC * CG * KH * KW) {
+    EACH(index, OC * CG * KH * KW) {
         int j = index % KW, i = index / KW % KH, c = index / (KW * KH) % CG, oc = index / (KW * KH) / CG;
         real sum = 0;
         for (int n = 0; n < N; ++n) {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from minicnn.kernels.cuda.arrays import empty, plain
-from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
+from minicnn.kernels.cuda.compiling import declare, function, launch
+from minicnn.kernels.cuda.grid import spread
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.registry import kernel
 
@@ -23,9 +23,10 @@ def geometry(x_shape: tuple[int, ...], OC: int, y_size: tuple[int, int], g: Wind
 
 
 def run(name: str, result: Any, arrays: tuple, sizes: tuple[int, ...]) -> Any:
-    """Launch with a thread for each number of the result."""
-    grid = blocks(math.prod(result.shape), THREADS)
-    launch(function(FILE, name, result.dtype), grid, THREADS, (*arrays, result, *sizes))
+    """Launch with a thread for each number of the result, unless that is more than a grid should have."""
+    launch(
+        function(FILE, name, result.dtype), spread(result.size, THREADS), THREADS, (*arrays, result, *sizes)
+    )
     return result
 
 
