@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from minicnn.data.download import DownloadError, fetch
 from minicnn.data.mnist import ENVIRONMENT_VARIABLE, FILES, PACKED_BOUND, find_files
+from minicnn.download import DownloadError, fetch
 
 CONTENT = bytes(range(256)) * 400
 PACKED = gzip.compress(CONTENT, mtime=0)
@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path) -> None:
 def test_ctrl_c_leaves_nothing(server: Server, tmp_path: Path) -> None:
     url = server.url("/f", trickle(server, 60))
     code = (
-        "from minicnn.data.download import fetch\n"
+        "from minicnn.download import fetch\n"
         f"fetch([{url!r}], {str(tmp_path / 'f.gz')!r}, sha256='0' * 64, max_bytes=10**6, max_unpacked=10**6)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

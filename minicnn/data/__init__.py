@@ -8,7 +8,6 @@
 ((64, 1, 28, 28), dtype('float32'), (64,), dtype('int64'))
 
     idx        the file format of MNIST
-    download   a file from the first mirror that has the right one
     mnist      where MNIST is, and reading it
     digits     the small data set in the package
     sampling   stratified splits, one-hot labels
@@ -19,10 +18,10 @@
 
 from minicnn.data.catalogue import NAMES, load
 from minicnn.data.dataset import Dataset, Split
-from minicnn.data.download import DownloadError
 from minicnn.data.idx import DataError, read_idx, write_idx
 from minicnn.data.loader import DataLoader, batches
 from minicnn.data.sampling import one_hot, stratified_split
+from minicnn.download import DownloadError
 
 __all__ = [
     "NAMES",

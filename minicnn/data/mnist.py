@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.data.download import fetch
 from minicnn.data.idx import DataError, read_pair
+from minicnn.download import fetch
 
 ENVIRONMENT_VARIABLE = "MINICNN_DATA"
 

@@ -1,0 +1,11 @@
+"""The commands of ``minicnn``, one module each.
+
+A command is a module with ``run(given)``, whose docstring describes it in ``--help`` and which returns the
+exit code. Those that take options have ``add_options(parser)``, and where their help needs an end,
+``epilog()``. What only one command needs is imported when that command runs.
+"""
+
+from minicnn.commands import gradcheck, models, summary, train
+
+COMMANDS = {"train": train, "models": models, "summary": summary, "gradcheck": gradcheck}
+"""In the order in which ``minicnn --help`` lists them."""

@@ -1,0 +1,87 @@
+"""What the commands share: how they end, and the kinds of arguments they take."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import minicnn
+from minicnn.backend import unknown
+
+WRONG, FAILED = 2, 1
+"""Exit codes: the command or its input is wrong; something failed while it ran."""
+
+
+class Stop(Exception):
+    """An end with an exit code, and the line that says why."""
+
+    def __init__(self, code: int, line: str) -> None:
+        super().__init__(line)
+        self.code = code
+
+
+@contextlib.contextmanager
+def user_input() -> Iterator[None]:
+    """A block in which a ValueError says that what the user gave is wrong."""
+    try:
+        yield
+    except ValueError as error:
+        raise Stop(WRONG, str(error)) from error
+
+
+def add_model(parser: argparse.ArgumentParser, metavar: str) -> None:
+    """The positional argument ``model``, a registered network's name."""
+    known = minicnn.models.list()
+    parser.add_argument("model", metavar=metavar, type=one_of(known), help="one that `minicnn models` lists")
+
+
+def one_of(known: Any) -> Callable[[str], str]:
+    """The kind of argument that is one of these names; the nearest one is suggested."""
+
+    def name(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(unknown(text, known))
+        return text
+
+    return name
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The kind of argument that is a whole number from ``least`` on."""
+
+    def whole(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if int(text) >= least:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r}, but a whole number of at least {least} is expected")
+
+    return whole
+
+
+def number(text: str) -> float:
+    """A finite number of at least 0."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r}, but a number of at least 0 is expected")
+
+
+def share(text: str) -> float:
+    """A number from 0 to below 1."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r}, but a number from 0 to below 1 is expected")
+
+
+def part(text: str) -> int | float:
+    """A count as int, a fraction below 1 as float."""
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if text.strip().isdecimal():
+            return int(text)
+        if 0 < value < 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r}, but a whole number or a fraction below 1 is expected")
