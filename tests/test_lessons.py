@@ -14,7 +14,7 @@ SLOW = [name for name in lessons.LESSONS if name not in QUICK]
 
 def take(name, tmp_path, capsys):
     """What a lesson prints; its pictures are looked at here."""
-    number = lessons.LESSONS.index(name) + 1
+    number = list(lessons.LESSONS).index(name) + 1
     assert cli.main(["lesson", str(number), "--out", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     assert err == ""

@@ -11,19 +11,19 @@ from minicnn.commands.arguments import WRONG, Stop, whole
 
 def run(given: argparse.Namespace) -> int:
     """List the lessons, or run one."""
-    from minicnn.lessons import LESSONS, lesson, title
-    from minicnn.lessons.drawing import Sketchbook
+    from minicnn import lessons
 
     if given.number is None:
-        for number in range(1, len(LESSONS) + 1):
-            print(f"{number:4}  {title(number)}")
+        for number in range(1, len(lessons.LESSONS) + 1):
+            print(f"{number:4}  {lessons.title(number)}")
         print("run one with: minicnn lesson NUMBER")
         return 0
-    if given.number > len(LESSONS):
-        raise Stop(WRONG, f"lesson: there are lessons 1 to {len(LESSONS)}, but {given.number} was asked for")
-    module = lesson(given.number)
+    if given.number > len(lessons.LESSONS):
+        last = len(lessons.LESSONS)
+        raise Stop(WRONG, f"lesson: there are lessons 1 to {last}, but {given.number} was asked for")
+    module = lessons.lesson(given.number)
     print(f"Lesson {given.number}: {inspect.getdoc(module)}\n{'-' * 72}", flush=True)
-    module.main(Sketchbook(given.out, f"lesson-{given.number:02}"))
+    lessons.run(given.number, given.out)
     print(f"The lesson's source: {inspect.getsourcefile(module)}")
     return 0
 

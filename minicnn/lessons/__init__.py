@@ -12,34 +12,44 @@ minicnn has. Read its source beside its output; change it and run it again:
 """
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 
-LESSONS = (
-    "neuron",
-    "chain_rule",
-    "finite_differences",
-    "three_convolutions",
-    "three_gradients",
-    "pooling",
-    "cross_entropy",
-    "initialisation",
-    "lenet",
-    "alexnet",
-    "vgg",
-    "inception",
-    "batch_norm",
-    "residual",
-    "transfer",
-    "fast_kernels",
-)
-"""The modules in order; lesson 1 is the first."""
+from minicnn import use
+from minicnn.lessons.drawing import Sketchbook
+
+LESSONS = {
+    "neuron": "numpy",
+    "chain_rule": "numpy",
+    "finite_differences": "numpy",
+    "three_convolutions": "numpy",
+    "three_gradients": "numpy",
+    "pooling": "numpy",
+    "cross_entropy": "numpy",
+    "initialisation": "numpy",
+    "lenet": "numba",
+    "alexnet": "numba",
+    "vgg": "numpy",
+    "inception": "numpy",
+    "batch_norm": "numpy",
+    "residual": "numba",
+    "transfer": "numba",
+    "fast_kernels": "numba",
+}
+"""The modules in order, lesson 1 first, and the kernels that they run on: compiled ones where they pay."""
+
+
+def run(number: int, folder: Path) -> None:
+    """Run a lesson; its pictures go to the folder."""
+    with use(LESSONS[list(LESSONS)[number - 1]]):
+        lesson(number).main(Sketchbook(folder, f"lesson-{number:02}"))
 
 
 def lesson(number: int) -> ModuleType:
     """The module of a lesson; raises ValueError for a number that has none."""
     if not 1 <= number <= len(LESSONS):
         raise ValueError(f"lesson: number is {number}, but there are lessons 1 to {len(LESSONS)}")
-    return importlib.import_module(f"minicnn.lessons.{LESSONS[number - 1]}")
+    return importlib.import_module(f"minicnn.lessons.{list(LESSONS)[number - 1]}")
 
 
 def title(number: int) -> str:

@@ -54,8 +54,7 @@ def main(draw: Sketchbook) -> None:
     with draw.picture("and", columns=2) as (left, right):
         curves(left, {"loss": losses}, "the loss falls", "round", "loss of the four examples")
         for x, t in EXAMPLES:
-            left_or_right = "o" if t > 0 else "s"
-            right.plot(*x, left_or_right, color=VERMILION if t > 0 else BLUE, markersize=12)
+            right.plot(*x, "o" if t > 0 else "s", color=VERMILION if t > 0 else BLUE, markersize=12)
         ends = [-1.6, 1.6]
         right.plot(ends, [-(w[0] * x1 + b) / w[1] for x1 in ends], color="black")
         right.set_title("where the neuron says 0", fontsize=10)

@@ -28,7 +28,7 @@ def main(draw: Sketchbook) -> None:
         y = pool(x, 2)
         y.backward(gy)
         print(f"{name}: y = {y.data[0, 0].tolist()}; gradients 10, 20, 30, 40 go back as")
-        print(np.array2string(x.grad[0, 0], prefix="  "))
+        print(x.grad[0, 0])
         pictures |= {f"{name}: y": y.data[0, 0], f"{name}: gx": x.grad[0, 0]}
 
     overlapping = mc.tensor(pixels[None, None], requires_grad=True)
@@ -42,7 +42,7 @@ def main(draw: Sketchbook) -> None:
             grid(place, matrix, name)
 
     image = np.zeros((1, 1, 8, 8))
-    image[0, 0, 2:4, 2:4] = 1
+    image[0, 0, 2:4, 4:6] = 1
     moved = np.roll(image, 1, axis=3)
     for size in (1, 2, 4):
         a, b = (F.max_pool2d(mc.tensor(i), size).numpy() for i in (image, moved))

@@ -4,8 +4,9 @@ Every product x[h, v] · w[i, j] of the forward goes into one output y[oh, ow],
 with h = oh·stride + i. Backward, the gradient gy[oh, ow] of that output
 returns to both:
 
-    gx[h, v] += gy[oh, ow] · w[i, j]        gw[i, j] += gy[oh, ow] · x[h, v]
-                                            gb += gy[oh, ow]
+    gx[h, v] += gy[oh, ow] · w[i, j]
+    gw[i, j] += gy[oh, ow] · x[h, v]
+    gb       += gy[oh, ow]
 
 That is the whole of it. Three things follow. A pixel that several windows
 cover receives from all of them, and what it receives adds up. gw is a
@@ -24,7 +25,7 @@ from minicnn.lessons.drawing import Sketchbook, grid
 def main(draw: Sketchbook) -> None:
     """Compute the three gradients by loops, by the engine, and as convolutions."""
     x = mc.tensor(np.arange(25.0).reshape(1, 1, 5, 5) % 7, requires_grad=True)
-    w = mc.tensor([[[[1.0, 2, 0], [0, 1, -1], [3, 0, 1]]]], requires_grad=True)
+    w = mc.tensor(np.array([[[[1.0, 2, 0], [0, 1, -1], [3, 0, 1]]]]), requires_grad=True)
     y = F.conv2d(x, w)
     gy = np.array([[[[1.0, 0, 2], [0, -1, 0], [1, 0, 0]]]])
     y.backward(gy)
@@ -43,7 +44,7 @@ def main(draw: Sketchbook) -> None:
     print(f"  gw = x under gy: {np.allclose(F.conv2d(x.detach(), mc.tensor(gy)).numpy()[0, 0], gw)}")
 
     covered = mc.ones(1, 1, 5, 5, requires_grad=True)
-    F.conv2d(covered, mc.ones(1, 1, 3, 3)).backward(np.ones((1, 1, 3, 3)))
+    F.conv2d(covered, mc.ones(1, 1, 3, 3)).backward(np.ones((1, 1, 3, 3), np.float32))
     print("\nhow many windows cover each pixel, which is how often gx adds up there:")
     print(covered.grad[0, 0].astype(int))
 

@@ -48,9 +48,7 @@ def main(draw: Sketchbook) -> None:
     for name, seen in fields.items():
         rows = np.flatnonzero(seen.any(axis=1))
         more = seen.max() / seen[seen > 0].min()
-        print(
-            f"  {name:<16} sees {len(rows)}×{len(rows)} pixels, the middle in {more:.0f} times as many ways"
-        )
+        print(f"  {name:<16} sees {len(rows)}×{len(rows)} pixels, the middle in {more:.0f} times the ways")
     with draw.picture("fields", columns=5, size=2.3) as axes:
         for place, (name, seen) in zip(axes, fields.items(), strict=True):
             grid(place, seen, name)
