@@ -20,6 +20,8 @@ WEIGHTED = [
         IMAGES,
     ),
     layer("nn.SeparableConv2d", "with bias", lambda: nn.SeparableConv2d(2, 3, 3, 1, 1, bias=True), IMAGES),
+    layer("nn.SqueezeExcitation", "SiLU", lambda: nn.SqueezeExcitation(4, 2, nn.SiLU), normal(3, 4, 2, 2)),
+    layer("nn.SqueezeExcitation", "tanh", lambda: nn.SqueezeExcitation(4, 2, nn.Tanh), normal(3, 4, 2, 2)),
     layer("nn.BatchNorm1d", "training", lambda: nn.BatchNorm1d(3), ROWS),
     layer("nn.BatchNorm1d", "evaluation", lambda: nn.BatchNorm1d(3), ROWS, training=False),
     layer("nn.BatchNorm2d", "training", lambda: nn.BatchNorm2d(2), IMAGES),
@@ -41,6 +43,10 @@ STATELESS = [
     layer("nn.Dropout", "evaluation", lambda: nn.Dropout(0.4), ROWS, training=False),
     layer("nn.Dropout2d", "training", lambda: nn.Dropout2d(0.4), IMAGES),
     layer("nn.Dropout2d", "evaluation", lambda: nn.Dropout2d(0.4), IMAGES, training=False),
+    layer("nn.StochasticDepth", "each image", lambda: nn.StochasticDepth(0.4, "row"), IMAGES),
+    layer(
+        "nn.StochasticDepth", "evaluation", lambda: nn.StochasticDepth(0.4, "row"), IMAGES, training=False
+    ),
     layer("nn.MaxPool2d", "3×3, stride 2", lambda: nn.MaxPool2d(3, 2, 1), distinct(2, 2, 5, 6)),
     layer("nn.AvgPool2d", "3×3, stride 2", lambda: nn.AvgPool2d(3, 2, 1), IMAGES),
     layer("nn.AdaptiveAvgPool2d", "to 2×4", lambda: nn.AdaptiveAvgPool2d((2, 4)), IMAGES),

@@ -17,7 +17,7 @@ from minicnn.nn.module import Module
 from minicnn.nn.stateless import ReLU, ReLU6, SiLU
 
 CLIPPING = {ReLU: "relu", ReLU6: "relu6"}  # what can be joined to a convolution
-FOLLOWING = CLIPPING | {SiLU: "silu"}  # and to a batch norm
+FOLLOWING = CLIPPING | {SiLU: "silu"}  # and to a batch norm in training, without a shortcut
 
 
 class Sequential(Row):
@@ -74,10 +74,11 @@ def chain(x: Any, *layers: Any) -> Any:
 
         convolution, ReLU                               the results are clipped as they are stored
         batch norm, Plus (or none), ReLU (or none)      one pass in place of three, and one backward
+        batch norm in training, SiLU                    one pass in place of two, and one backward
         convolution, batch norm, ReLU (or none)         in inference: a convolution with other weights,
                                                         w·s and (b − mean)·s + shift; s = scale/√(var + ε)
 
-    where ReLU6 may stand for ReLU, and SiLU after a batch norm in training. A layer with a forward hook is called by itself, as are subclasses of
+    where ReLU6 may stand for ReLU. A layer with a forward hook is called by itself, as are subclasses of
     these layers. ``mc.use(fuse=False)`` joins nothing.
 
     >>> import minicnn as mc
@@ -96,7 +97,9 @@ def chain(x: Any, *layers: Any) -> Any:
             else:
                 x = layer.forward(x, _activation(rest, CLIPPING))
         elif _is(layer, BatchNorm2d):
-            x = layer.forward(x, _shortcut(x, rest), _activation(rest, FOLLOWING))
+            shortcut = _shortcut(x, rest)
+            alone = layer.training and shortcut is None
+            x = layer.forward(x, shortcut, _activation(rest, FOLLOWING if alone else CLIPPING))
         else:
             x = layer(x)
     return x

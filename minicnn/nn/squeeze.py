@@ -58,4 +58,5 @@ class SqueezeExcitation(Module):
 
     def _is_one_operation(self) -> bool:
         known = type(self.activation) in JOINED and type(self.scale_activation) is Sigmoid
-        return known and kernels.fusing() and not any(layer._hooks for layer in self.children())
+        usual = type(self.fc1) is type(self.fc2) is Conv2d
+        return known and usual and kernels.fusing() and not any(layer._hooks for layer in self.children())
