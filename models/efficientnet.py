@@ -4,15 +4,15 @@ M. Tan and Q. Le, "EfficientNet: rethinking model scaling for convolutional neur
 (arXiv:1905.11946), sections 3 and 4, table 1. Its block is the inverted residual of MobileNet-v2 with what J.
 Hu, L. Shen and G. Sun, "Squeeze-and-excitation networks", CVPR 2018 (arXiv:1709.01507), put into it.
 
-What it introduced is compound scaling. A network can be made better by more layers, by more maps, or by larger
-images, and each alone soon helps no more: larger images need more layers, for windows that see as much of
-them, and more maps, for the finer patterns in them. So all three grow together, by one number φ,
+What it introduced is compound scaling. A network can be made better by more layers, by more maps, or by
+larger images, and each alone soon helps no more: larger images need more layers, for windows that see as much
+of them, and more maps, for the finer patterns in them. So all three grow together, by one number φ,
 
     depth d = 1.2^φ,    width w = 1.1^φ,    resolution r = 1.15^φ,
 
-whose bases were found by trying a few on a small network. The work grows like d · w² · r², and as 1.2 · 1.1² ·
-1.15² is about 2, each step of φ costs twice as much. B1 to B7 are B0 scaled by this rule, rounded by hand
-(``SCALES``); for φ = 2, for instance, 1.1 wide, 1.2 deep, 260 pixels.
+whose bases were found by trying a few on a small network. The work grows like d · w² · r², and as
+1.2 · 1.1² · 1.15² is about 2, each step of φ costs twice as much. B1 to B7 are B0 scaled in this way, rounded
+by hand (``SCALES``): B2, for instance, is φ = 1, with 224 · 1.15 ≈ 260 pixels.
 
 B0 itself was found by a search for few operations and many right answers. It is MobileNet-v2 with wider
 windows, the smooth x · σ(x) in place of the rectifier, and squeeze-and-excitation: each map is multiplied by

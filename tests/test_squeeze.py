@@ -15,10 +15,10 @@ CLOSE = {np.float32: 2e-6, np.float64: 1e-13}
 
 
 def arrays(shape, dtype=np.float64, M=3):
-    """x, and the weights and biases of the dense layers, as far from 0 that σ bends."""
+    """x, and the weights and biases of the dense layers: so small that σ keeps away from 0 and 1."""
     C = shape[1]
-    shapes = {"x": shape, "w1": (M, C), "b1": (M,), "w2": (C, M), "b2": (C,)}
-    return [normal(name, each, dtype) for name, each in shapes.items()]
+    dense = {"w1": (M, C), "b1": (M,), "w2": (C, M), "b2": (C,)}
+    return [normal("x", shape, dtype), *(dtype(0.4) * normal(n, s, dtype) for n, s in dense.items())]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -33,7 +33,9 @@ def test_it_equals_its_definition(shape, backend, activation, dtype):
     assert own == (WHOLE if backend == "numba" else [])
     wide = [array.astype(np.float64) for array in given]
     gy = normal("upstream", shape, dtype).astype(np.float64)
-    assert_close(results, run(lambda *xs: composed.squeeze_excitation(*xs, activation), wide, gy), CLOSE[dtype])
+    assert_close(
+        results, run(lambda *xs: composed.squeeze_excitation(*xs, activation), wide, gy), CLOSE[dtype]
+    )
 
 
 @pytest.mark.parametrize("layout", range(4))
@@ -95,7 +97,9 @@ class TestLayer:
 
     def test_sizes(self):
         for sizes in ((0, 2), (4, 0), (4, 1.5)):
-            with pytest.raises(ValueError, match=r"SqueezeExcitation: (input|squeeze)_channels must be a whole"):
+            with pytest.raises(
+                ValueError, match=r"SqueezeExcitation: (input|squeeze)_channels must be a whole"
+            ):
                 nn.SqueezeExcitation(*sizes)
 
 
@@ -103,7 +107,11 @@ class TestLayer:
     ("position", "shape", "message"),
     [
         (0, (2, 4, 3), r"squeeze_excitation: x must be images \(N, C, H, W\), got shape \(2, 4, 3\)"),
-        (0, (2, 5, 3, 3), r"squeeze_excitation: w1 has shape \(3, 4\), expected \(3, 5\) for x \(2, 5, 3, 3\)"),
+        (
+            0,
+            (2, 5, 3, 3),
+            r"squeeze_excitation: w1 has shape \(3, 4\), expected \(3, 5\) for x \(2, 5, 3, 3\)",
+        ),
         (1, (3, 4, 1), r"squeeze_excitation: w1 has shape \(3, 4, 1\), expected \(3, 4\)"),
         (2, (4,), r"squeeze_excitation: b1 has shape \(4,\), expected \(3,\)"),
         (3, (3, 4), r"squeeze_excitation: w2 has shape \(3, 4\), expected \(4, 3\)"),

@@ -1,4 +1,4 @@
-"""EfficientNet and ResNet-v2, beyond the tables of test_zoo.py: how one is scaled, the other's clean shortcut."""
+"""EfficientNet and ResNet-v2, beyond the tables of test_zoo.py: how one is scaled, the other's shortcut."""
 
 import importlib
 import re
@@ -47,7 +47,7 @@ def test_scaling(name):
 
 
 def test_silent_branches():
-    """In training an image whose branch falls comes out as it went in; otherwise the branch counts for more."""
+    """In training an image whose branch falls comes out as it went in; otherwise the branch counts more."""
     block = MBConv(8, 8, 3, 1, 2, stochastic_depth=0.5)
     x = mc.randn(64, 8, 3, 3)
     y = block(x)
@@ -196,8 +196,12 @@ def small_pytorchcv(stride_on):
 
 def name_in_pytorchcv(key):
     """What pytorchcv calls a parameter or buffer of ours."""
+
+    def block(found):
+        return f"features.stage{int(found[1]) + 1}.unit{int(found[2]) + 1}"
+
     renamed = (
-        (r"stages\.(\d)\.blocks\.(\d)", lambda found: f"features.stage{int(found[1]) + 1}.unit{int(found[2]) + 1}"),
+        (r"stages\.(\d)\.blocks\.(\d)", block),
         (r"downsample\.conv", "identity_conv"),
         (r"(unit\d)\.conv(\d)", r"\1.body.conv\2.conv"),
         (r"(unit\d)\.norm(\d)", r"\1.body.conv\2.bn"),

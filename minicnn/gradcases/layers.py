@@ -44,9 +44,7 @@ STATELESS = [
     layer("nn.Dropout2d", "training", lambda: nn.Dropout2d(0.4), IMAGES),
     layer("nn.Dropout2d", "evaluation", lambda: nn.Dropout2d(0.4), IMAGES, training=False),
     layer("nn.StochasticDepth", "each image", lambda: nn.StochasticDepth(0.4, "row"), IMAGES),
-    layer(
-        "nn.StochasticDepth", "evaluation", lambda: nn.StochasticDepth(0.4, "row"), IMAGES, training=False
-    ),
+    layer("nn.StochasticDepth", "evaluation", lambda: nn.StochasticDepth(0.4, "row"), IMAGES, training=False),
     layer("nn.MaxPool2d", "3×3, stride 2", lambda: nn.MaxPool2d(3, 2, 1), distinct(2, 2, 5, 6)),
     layer("nn.AvgPool2d", "3×3, stride 2", lambda: nn.AvgPool2d(3, 2, 1), IMAGES),
     layer("nn.AdaptiveAvgPool2d", "to 2×4", lambda: nn.AdaptiveAvgPool2d((2, 4)), IMAGES),

@@ -101,7 +101,9 @@ BATCH_NORM += [
 VECTORS = normal(6, 4), normal(4), normal(4)
 SILU = tuple(f"{part}_silu" for part in TRAINING)
 BATCH_NORM += [
-    case("batch_norm", "training, and SiLU", followed(True, "silu"), IMAGES, normal(4), normal(4), parts=SILU),
+    case(
+        "batch_norm", "training, and SiLU", followed(True, "silu"), IMAGES, normal(4), normal(4), parts=SILU
+    ),
     case("batch_norm", "training, vectors and SiLU", followed(True, "silu"), *VECTORS, parts=SILU),
     case("batch_norm", "inference, vectors and SiLU", followed(False, "silu"), *VECTORS, parts=INFERENCE),
 ]

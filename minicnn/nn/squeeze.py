@@ -52,7 +52,9 @@ class SqueezeExcitation(Module):
     def forward(self, x: Any) -> Any:
         if self._is_one_operation():
             w1, w2 = (fc.weight.reshape(fc.weight.shape[:2]) for fc in (self.fc1, self.fc2))
-            return F.squeeze_excitation(x, w1, self.fc1.bias, w2, self.fc2.bias, JOINED[type(self.activation)])
+            return F.squeeze_excitation(
+                x, w1, self.fc1.bias, w2, self.fc2.bias, JOINED[type(self.activation)]
+            )
         s = self.activation(self.fc1(self.avgpool(x)))  # N × squeeze_channels × 1 × 1
         return x * self.scale_activation(self.fc2(s))
 
