@@ -3,6 +3,7 @@
 from minicnn.nn import init
 from minicnn.nn.chain import Plus, Sequential, chain
 from minicnn.nn.containers import Concat, Identity, ModuleDict, ModuleList, Residual
+from minicnn.nn.excitation import SqueezeExcitation
 from minicnn.nn.layers import (
     BatchNorm1d,
     BatchNorm2d,
@@ -12,6 +13,7 @@ from minicnn.nn.layers import (
     Linear,
     LocalResponseNorm,
     SeparableConv2d,
+    StochasticDepth,
 )
 from minicnn.nn.module import Module, Parameter
 from minicnn.nn.stateless import (
@@ -71,6 +73,8 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "SqueezeExcitation",
+    "StochasticDepth",
     "Tanh",
     "ZeroPad2d",
     "chain",
