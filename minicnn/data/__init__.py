@@ -14,12 +14,18 @@
     dataset    Split and Dataset, scaling and normalisation
     catalogue  data sets by name
     loader     batches, shuffled by (seed, epoch)
+    images     opening any image file
+    preprocess what published networks want done to images
+    imagenet   the names of ImageNet's classes
 """
 
 from minicnn.data.catalogue import NAMES, load
 from minicnn.data.dataset import Dataset, Split
 from minicnn.data.idx import DataError, read_idx, write_idx
+from minicnn.data.imagenet import ImageNetClass, imagenet_classes
+from minicnn.data.images import open_image
 from minicnn.data.loader import DataLoader, batches
+from minicnn.data.preprocess import read_image
 from minicnn.data.sampling import one_hot, stratified_split
 from minicnn.download import DownloadError
 
@@ -29,11 +35,15 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "DownloadError",
+    "ImageNetClass",
     "Split",
     "batches",
+    "imagenet_classes",
     "load",
     "one_hot",
+    "open_image",
     "read_idx",
+    "read_image",
     "stratified_split",
     "write_idx",
 ]

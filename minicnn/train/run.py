@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from minicnn import backend, data, models, nn, random
 from minicnn.autograd import no_grad
 from minicnn.data import Dataset
+from minicnn.data.preprocess import of_dataset
 from minicnn.nn.module import inference
 from minicnn.tensor import from_numpy
 from minicnn.train import checkpoint, files, folders
@@ -236,6 +237,8 @@ class Run:
         results = {
             "minicnn": self.version,
             "options": asdict(o),
+            "preprocessing": asdict(of_dataset(self.dataset)),
+            "classes": list(names),
             "best_epoch": None if best is None else best.number,
             "test": {
                 "images": len(test),
