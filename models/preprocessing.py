@@ -108,21 +108,9 @@ geometry of ``keras.utils.load_img(path, target_size=(224, 224))``."""
 
 KERAS = {
     "caffe": ("vgg16", "vgg19", "resnet50", "resnet101", "resnet152"),
-    "torch": ("densenet121", "densenet169", "densenet201", *(f"efficientnet_b{i}" for i in range(8))),
-    "tf": (
-        "inception_resnet_v2",
-        "inception_v3",
-        "mobilenet_v1",
-        "mobilenet_v2",
-        "nasnetalarge",
-        "nasnetamobile",
-        "resnetv2_50",
-        "resnetv2_101",
-        "resnetv2_152",
-        "xception",
-    ),
+    "torch": ("densenet121", "densenet169", "densenet201"),
 }
-"""The mode of Keras's own weights of each network."""
+"""The mode of Keras's weights of each network, of those that :mod:`minicnn.weights.keras_networks` reads."""
 
 
 def convention(name: str, size: int) -> Preprocessing:

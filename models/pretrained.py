@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minicnn.download import DownloadError, fetch, fetch_text
 from minicnn.models.published import Published, get_model_weights
@@ -22,11 +23,24 @@ PATIENCE = 12 * 3600.0
 """Seconds that a download may take; what has arrived by then is kept for the next try."""
 
 
+# Keras's ResNets have the stride where the paper has it.
+KERAS_OPTIONS = {f"resnet{depth}": {"stride_on": "1x1"} for depth in (50, 101, 152)}
+
+
 class Found(NamedTuple):
-    """What a user means by weights: a file that is there, published weights, or both."""
+    """What a user means by weights: a file that is there, published weights, or both.
+
+    ``options`` are those with which the network computes what the weights were trained for.
+    """
 
     path: Path | None
     published: Published | None
+    options: Mapping[str, Any]
+
+    @property
+    def of_keras(self) -> bool:
+        """Whether it is a file in Keras's format."""
+        return self.path is not None and self.path.suffix == ".h5"
 
 
 def find(network: str, weights: str | os.PathLike[str]) -> Found:
@@ -48,10 +62,12 @@ def find(network: str, weights: str | os.PathLike[str]) -> Found:
     if known:
         names = {DEFAULT: known[-1], **names}
     if isinstance(weights, str) and weights in names:
-        return Found(None, names[weights])
+        return Found(None, names[weights], names[weights].options)
     path = Path(weights)
     if path.exists():
-        return Found(path, next((row for row in known if row.file == path.name), None))
+        row = next((row for row in known if row.file == path.name), None)
+        found = Found(path, row, row.options if row else {})
+        return found._replace(options=KERAS_OPTIONS.get(network, {})) if found.of_keras else found
     has = ", ".join(names) or "no published ones"
     raise ValueError(f"weights {str(weights)!r}: {network} has {has}, and there is no file of that name")
 

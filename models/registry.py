@@ -107,7 +107,7 @@ def create(
     ``weights`` is the name of published weights, which are downloaded once ("DEFAULT" for the best of them;
     :func:`minicnn.models.get_model_weights` lists them), or the path of a file that
     :func:`minicnn.weights.load` reads. Nothing is drawn then. The network has those options that the
-    published file was made for (``transform_input`` of googlenet), unless they are given. ``offline`` and
+    file was made for (``transform_input`` for googlenet's), unless they are given. ``offline`` and
     ``progress`` concern the download: see :func:`minicnn.models.pretrained.download`.
 
     A file has a last layer for its own classes. For another ``num_classes``, ``replace_head=True`` takes
@@ -146,7 +146,7 @@ def create(
                 f"create: {name}'s weights {found.published.name} are for {found.published.classes} classes, "
                 f"but num_classes is {classes}; with replace_head=True the last layer is drawn anew"
             )
-        options = {**found.published.options, **options}
+    options = {**found.options, **options}
     path = found.path or pretrained.download(found.published, offline=offline, progress=progress)
     with contextlib.nullcontext() if replace_head else nn.init.skip():
         model = build(**options)

@@ -45,7 +45,7 @@ def run(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(_plain(classifier, done), indent=1))
     if given.save and done:
-        from minicnn.train import files
+        from minicnn import files
 
         files.write(given.save, picture.draw(done, str(classifier)))
         if not given.json:

@@ -86,7 +86,7 @@ def _preprocessing(about: models.ModelInfo, found: pretrained.Found, name: str |
         return convention(name, size)
     if found.published is not None:
         return found.published.preprocessing
-    if found.path is not None and found.path.suffix == ".h5" and (how := of_keras(about.name, size)):
+    if found.of_keras and (how := of_keras(about.name, size)):
         return how
     if published := models.get_model_weights(about.name):
         return published[-1].preprocessing
