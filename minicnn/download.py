@@ -177,10 +177,8 @@ def _transfer(
                 raise
 
 
-def _receive(
-    url: str, part: Part, max_bytes: int, timeout: float, deadline: float, advance: Advance
-) -> None:
-    """Append to `part` what is missing of the file, never more than `max_bytes` in all, and the whole of it."""
+def _receive(url: str, part: Part, max_bytes: int, timeout: float, deadline: float, advance: Advance) -> None:
+    """Append to `part` what is missing of the file, all of it, and in all never more than `max_bytes`."""
     with _opener().open(_request(url, part.conditions(url)), timeout=timeout) as response:
         total = part.begin(url, response.headers, partial=response.status == 206)
         if total is not None and total > max_bytes:

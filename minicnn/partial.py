@@ -79,7 +79,7 @@ class Part:
     def begin(self, url: str, headers: Message, partial: bool) -> int | None:
         """Get ready for what a server is about to send, the missing bytes (``partial``) or all of them.
 
-        Returns the size of the whole file, where the server tells it. Raises :class:`Refused` for other bytes.
+        Returns the size of the whole file, where the server tells it. Raises Refused for other bytes.
         """
         if partial:
             pattern = r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15}|\*)"

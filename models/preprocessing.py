@@ -62,7 +62,9 @@ class Preprocessing:
             side = getattr(self, name)
             whole = isinstance(side, int) and not isinstance(side, bool)
             if not (whole and side >= least) and not (name == "resize" and side is None):
-                raise ValueError(f"Preprocessing: {name} is {side!r}, but a whole number >= {least} is expected")
+                raise ValueError(
+                    f"Preprocessing: {name} is {side!r}, but a whole number >= {least} is expected"
+                )
         C = CHANNELS[self.channels]
         if not len(self.mean) == len(self.std) == C:
             raise ValueError(
@@ -77,7 +79,8 @@ class Preprocessing:
     def from_dict(cls, values: Any) -> Preprocessing:
         """The one whose ``dataclasses.asdict`` was written to a file as JSON; ValueError for anything else.
 
-        >>> Preprocessing.from_dict({"crop": 28, "resize": None, "mean": [0.5], "std": [0.25], "channels": "L"})
+        >>> grey = {"crop": 28, "resize": None, "mean": [0.5], "std": [0.25], "channels": "L"}
+        >>> Preprocessing.from_dict(grey)
         Preprocessing(crop=28, resize=None, mean=(0.5,), std=(0.25,),
                       interpolation='bilinear', scale=255.0, channels='L')
         """
@@ -103,8 +106,8 @@ CONVENTIONS = {
         channels="BGR",
     ),
 }
-"""By name: torchvision's; that of networks which came from TensorFlow to timm; and Keras's three modes, with the
-geometry of ``keras.utils.load_img(path, target_size=(224, 224))``."""
+"""By name: torchvision's; that of networks which came from TensorFlow to timm; and Keras's three modes, with
+the geometry of ``keras.utils.load_img(path, target_size=(224, 224))``."""
 
 KERAS = {
     "caffe": ("vgg16", "vgg19", "resnet50", "resnet101", "resnet152"),

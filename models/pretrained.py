@@ -100,8 +100,8 @@ def download(published: Published, *, offline: bool = False, progress: bool = Tr
         return path
     if offline:
         raise FileNotFoundError(
-            f"{published.network}'s weights {published.name} are not on this machine: get {published.url} and "
-            f"put it at {path}"
+            f"{published.network}'s weights {published.name} are not on this machine: get {published.url} "
+            f"and put it at {path}"
         )
     sha256, size = published.sha256, published.size and round(published.size * 2**20)
     if not sha256:
@@ -125,8 +125,8 @@ def _check(path: Path, published: Published) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(published.sha256):
         raise ValueError(
-            f"{path}: not {published.network}'s weights {published.name}, its SHA-256 begins with {found[:10]} "
-            f"and not with {published.sha256}; delete the file to have it downloaded again"
+            f"{path}: not {published.network}'s weights {published.name}, its SHA-256 begins with {found[:8]}, "
+            f"not with {published.sha256}; delete the file to have it downloaded again"
         )
 
 

@@ -1,11 +1,11 @@
-"""Weights that others trained on ImageNet and publish: where they are, how good, and which images they expect.
+"""Weights that others trained on ImageNet and publish: where they are, how good, for which images.
 
 Three publishers:
 
     torchvision        files at download.pytorch.org; the digits in a file's name begin its SHA-256
     timm               repositories on huggingface.co, for networks that torchvision lacks; the hub tells a
                        file's SHA-256 and size
-    pretrainedmodels   files of R. Cadene's package, for two that neither has; digits as torchvision's
+    cadene             files of R. Cadene's package pretrainedmodels, for two networks; digits likewise
 
 Accuracies are those that the publisher measured, in per cent of the 50,000 validation images, one crop each.
 """
@@ -73,12 +73,42 @@ TORCHVISION = (
     ("efficientnet_b2", 1, "efficientnet_b2_rwightman-c35c1473", 35.174, 80.608, 95.310, 288, 288, "bicubic"),
     ("efficientnet_b3", 1, "efficientnet_b3_rwightman-b3899882", 47.184, 82.008, 96.054, 320, 300, "bicubic"),
     ("efficientnet_b4", 1, "efficientnet_b4_rwightman-23ab8bcd", 74.489, 83.384, 96.594, 384, 380, "bicubic"),
-    ("efficientnet_b5", 1, "efficientnet_b5_lukemelas-1a07897c", 116.864, 83.444, 96.628, 456, 456, "bicubic"),
-    ("efficientnet_b6", 1, "efficientnet_b6_lukemelas-24a108a5", 165.362, 84.008, 96.916, 528, 528, "bicubic"),
-    ("efficientnet_b7", 1, "efficientnet_b7_lukemelas-c5b4e57e", 254.675, 84.122, 96.908, 600, 600, "bicubic"),
+    (
+        "efficientnet_b5",
+        1,
+        "efficientnet_b5_lukemelas-1a07897c",
+        116.864,
+        83.444,
+        96.628,
+        456,
+        456,
+        "bicubic",
+    ),
+    (
+        "efficientnet_b6",
+        1,
+        "efficientnet_b6_lukemelas-24a108a5",
+        165.362,
+        84.008,
+        96.916,
+        528,
+        528,
+        "bicubic",
+    ),
+    (
+        "efficientnet_b7",
+        1,
+        "efficientnet_b7_lukemelas-c5b4e57e",
+        254.675,
+        84.122,
+        96.908,
+        600,
+        600,
+        "bicubic",
+    ),
 )
 
-# Network; the repository, whose part after the dot names the weights; top-1; top-5; pixels: scaled to, cut to.
+# Network; the repository, named after the weights; top-1; top-5; pixels: scaled to, cut to.
 TIMM = (
     ("inception_v4", "inception_v4.tf_in1k", 80.156, 94.968, 341, 299),
     ("inception_resnet_v2", "inception_resnet_v2.tf_in1k", 80.462, 95.308, 333, 299),
@@ -89,7 +119,7 @@ TIMM = (
 
 # Network; folder; file; first digits of its SHA-256; top-1; top-5; pixels: scaled to, cut to; interpolation.
 RELEASES = "https://github.com/{}/releases/download/"
-PRETRAINEDMODELS = (
+CADENE = (
     (
         *("xception", RELEASES.format("rwightman/pytorch-image-models") + "v0.1-cadene/"),
         *("xception-43020ad28.pth", "43020ad28", 79.040, 94.382, 333, 299, "bicubic"),
@@ -134,11 +164,11 @@ def _rows() -> Iterator[Published]:
             Preprocessing(crop, resize, HALF, HALF, "bicubic"),
             OPTIONS.get(network, {}),
         )
-    for network, folder, file, sha256, top1, top5, resize, crop, interpolation in PRETRAINEDMODELS:
+    for network, folder, file, sha256, top1, top5, resize, crop, interpolation in CADENE:
         yield Published(
             network,
             "imagenet",
-            "pretrainedmodels",
+            "cadene",
             folder + file,
             file,
             sha256,

@@ -84,9 +84,7 @@ def register(
             if option.default is option.empty or option.kind is option.POSITIONAL_ONLY:
                 raise TypeError(f"register: {key}'s option {option.name!r} must be named and have a default")
             options[option.name] = option.default
-        about = ModelInfo(
-            key, input_shape, doc.splitlines()[0], options, year, parameters, buffers, macs
-        )
+        about = ModelInfo(key, input_shape, doc.splitlines()[0], options, year, parameters, buffers, macs)
         _entries[key] = (build, about)
         return build
 

@@ -6,10 +6,12 @@ the tensors of all tests are made on the GPU, or without one on the emulated GPU
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import pytest
 from emulator import use
 from emulator.stand_ins import stand_ins
+from http_server import Server
 from hypothesis import settings
 
 import minicnn as mc
@@ -63,3 +65,13 @@ def _same_start():
     mc.manual_seed(0)
     with mc.use(backend.current_backend()):
         yield
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A web server on this machine."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    server = Server()
+    yield server
+    server.close()

@@ -33,7 +33,7 @@ def _list(console: Console, names: list[str]) -> None:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)  # in 80 columns
     table.add_column("name", no_wrap=True, style="bold")
     table.add_column("year", no_wrap=True)
     table.add_column("input", no_wrap=True)
@@ -52,19 +52,22 @@ def _list(console: Console, names: list[str]) -> None:
         )
     console.print(table, highlight=False)
     console.print(
-        "GMACs: billions of multiply-accumulates for one image. top-1, top-5: the publisher's\n"
-        "accuracy on ImageNet in %, of the best weights. `minicnn models NAME` says more.",
+        "GMACs: billions of multiply-accumulates for one image. top-1, top-5: accuracy\n"
+        "on ImageNet in %, as published, of the best weights.\n"
+        "`minicnn models NAME` says more of one network.",
         highlight=False,
     )
 
 
 def _giga(macs: int | None) -> str:
-    """Multiply-accumulates in billions, to three figures.
+    """Multiply-accumulates in billions, in three digits.
 
-    >>> _giga(4_089_184_256), _giga(416_520), _giga(None)
-    ('4.09', '0.000417', '')
+    >>> _giga(4_089_184_256), _giga(568_740_352), _giga(416_520), _giga(None)
+    ('4.09', '0.57', '<0.01', '')
     """
-    return "" if macs is None else f"{macs / 1e9:#.3g}".rstrip(".")
+    if macs is None:
+        return ""
+    return "<0.01" if macs < 1e7 else f"{macs / 1e9:.{2 if macs < 1e10 else 1}f}"
 
 
 def _tell(console: Console, about: ModelInfo) -> None:
@@ -80,7 +83,9 @@ def _tell(console: Console, about: ModelInfo) -> None:
     console.print(about.name, style="bold", highlight=False)
     for name, text in rows.items():
         if text:
-            console.print(f"  {name:<12}{text}" if name else f"  {text}", highlight=False, soft_wrap=True, markup=False)
+            console.print(
+                f"  {name:<12}{text}" if name else f"  {text}", highlight=False, soft_wrap=True, markup=False
+            )
     weights = minicnn.models.get_model_weights(about.name)
     console.print(f"  {'weights':<12}{'' if weights else 'none published'}", highlight=False)
     for row in weights:
@@ -115,5 +120,7 @@ def _plain(about: ModelInfo) -> dict[str, Any]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options after the command."""
     known = minicnn.models.list()
-    parser.add_argument("model", metavar="NAME", nargs="?", type=one_of(known), help="tell all about this one")
+    parser.add_argument(
+        "model", metavar="NAME", nargs="?", type=one_of(known), help="tell all about this one"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import minicnn
 from minicnn.backend import BACKEND_VARIABLE, DEVICES, default_device, resolve
-from minicnn.commands.arguments import FAILED, WRONG, Stop, one_of, user_input, whole
+from minicnn.commands.arguments import FAILED, Stop, one_of, user_input, whole
 
 if TYPE_CHECKING:
     from minicnn.predict import Classifier
@@ -65,7 +65,9 @@ def _classifier(given: argparse.Namespace) -> Classifier:
             raise ValueError("--preprocessing and --classes are not for a training's folder, which says both")
         classifier = from_run(given.weights)
         if given.model not in (None, classifier.network):
-            raise ValueError(f"--model {given.model}, but in {given.weights} {classifier.network} was trained")
+            raise ValueError(
+                f"--model {given.model}, but in {given.weights} {classifier.network} was trained"
+            )
         return classifier
     if given.model is None:
         raise ValueError("--model is needed, one that `minicnn models` lists")
@@ -88,7 +90,9 @@ def _class_names(path: Path | None) -> tuple[str, ...]:
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text file with a class's name in each line") from None
     if not names or not all(name.strip() for name in names):
-        raise ValueError(f"{path}: has no name in line {next((i for i, n in enumerate(names, 1) if not n.strip()), 1)}")
+        raise ValueError(
+            f"{path}: has no name in line {next((i for i, n in enumerate(names, 1) if not n.strip()), 1)}"
+        )
     return names
 
 
@@ -112,9 +116,7 @@ def _images(arguments: Sequence[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _predict(
-    classifier: Classifier, paths: Sequence[Path], top: int
-) -> tuple[list[Prediction], list[str]]:
+def _predict(classifier: Classifier, paths: Sequence[Path], top: int) -> tuple[list[Prediction], list[str]]:
     """What the network says of these images, and a line for each that cannot be read."""
     import numpy as np
 
@@ -163,7 +165,9 @@ def _plain(classifier: Classifier, predictions: Sequence[Prediction]) -> dict:
         "minicnn": minicnn.__version__,
         "network": classifier.network,
         "weights": classifier.weights,
-        "images": [{"file": p.name, "guesses": [guess._asdict() for guess in p.guesses]} for p in predictions],
+        "images": [
+            {"file": p.name, "guesses": [guess._asdict() for guess in p.guesses]} for p in predictions
+        ],
     }
 
 
@@ -171,18 +175,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options after the command."""
     from minicnn.models.preprocessing import CONVENTIONS
 
-    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files, or folders of them")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", type=Path, help="image files, or folders of them"
+    )
     known = minicnn.models.list()
     parser.add_argument("--model", metavar="NAME", type=one_of(known), help="one that `minicnn models` lists")
     parser.add_argument(
         "--weights",
         metavar="WEIGHTS",
-        help="published ones by name (`minicnn models NAME` lists them; the best), a file, or the folder of a "
-        "training",
+        help="a published one's name (`minicnn models NAME` lists them; the best), a file, or a training's "
+        "folder",
     )
     parser.add_argument("--top", metavar="N", type=whole(1), default=5, help="guesses for each image (5)")
     parser.add_argument("--save", metavar="FILE", type=Path, help="draw images and guesses into this PNG")
-    parser.add_argument("--classes", metavar="FILE", type=Path, help="text file with a class's name in each line")
+    parser.add_argument(
+        "--classes", metavar="FILE", type=Path, help="text file with a class's name in each line"
+    )
     parser.add_argument(
         "--preprocessing",
         metavar="NAME",

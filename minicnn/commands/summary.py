@@ -27,7 +27,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options after the command."""
     add_model(parser, "NAME")
     parser.add_argument(
-        "--input", metavar="CxHxW", type=image_shape, help="size of the images, as 3x224x224 (the network's own)"
+        "--input",
+        metavar="CxHxW",
+        type=image_shape,
+        help="size of the images, as 3x224x224 (the network's own)",
     )
     parser.add_argument("--batch-size", type=whole(1), default=1, metavar="N", help="images at a time (1)")
     parser.add_argument("--classes", type=whole(1), metavar="K", help="number of classes (the network's own)")

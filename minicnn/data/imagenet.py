@@ -1,7 +1,7 @@
 """The thousand classes of ImageNet (ILSVRC 2012), in the order in which published networks number them.
 
-O. Russakovsky et al., "ImageNet large scale visual recognition challenge", IJCV 2015. The file
-``imagenet_classes.txt`` has a line for each class: its number in WordNet, which also orders them, and its name.
+O. Russakovsky et al., "ImageNet large scale visual recognition challenge", IJCV 2015.
+``imagenet_classes.txt`` has a line for each class: its number in WordNet, which orders them, and its name.
 """
 
 from functools import cache

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def read_image(
-    file: str | os.PathLike[str] | BinaryIO, how: Preprocessing
-) -> tuple["Image", np.ndarray]:
+def read_image(file: str | os.PathLike[str] | BinaryIO, how: Preprocessing) -> tuple["Image", np.ndarray]:
     """Open an image file and prepare it for a network: what the network sees, as an image and as numbers.
 
     Raises :class:`minicnn.data.DataError`, naming the file, as :func:`minicnn.data.open_image` does.
@@ -65,10 +63,11 @@ def numbers(image: "Image", how: Preprocessing) -> np.ndarray:
     Shape: (C, H, W). Dtype: float32.
 
     >>> from PIL import Image
-    >>> numbers(Image.new("RGB", (2, 1), (255, 0, 0)), Preprocessing(crop=1, mean=(0, 0, 0), std=(1, 1, 1)))[:, 0]
-    array([[1., 1.],
-           [0., 0.],
-           [0., 0.]], dtype=float32)
+    >>> halves = Preprocessing(crop=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    >>> numbers(Image.new("RGB", (2, 2), (255, 0, 0)), halves)[:, 0]
+    array([[ 1.,  1.],
+           [-1., -1.],
+           [-1., -1.]], dtype=float32)
     """
     pixels = np.asarray(image)
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels

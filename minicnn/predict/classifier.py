@@ -63,7 +63,7 @@ class Classifier:
         return p / p.sum(axis=1, keepdims=True)
 
     def guesses(self, x: np.ndarray, top: int = 5) -> list[list[Guess]]:
-        """The most probable classes of each image, the most probable first; all if there are fewer than ``top``.
+        """The ``top`` most probable classes of each image, the most probable first, or all of fewer.
 
         Shape: x (N, C, H, W), prepared as :attr:`preprocessing` says (:func:`minicnn.data.read_image` does).
         """

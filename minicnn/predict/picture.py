@@ -72,7 +72,9 @@ def _bars(axes: Axes, guesses: Sequence[Guess]) -> None:
     lengths = [guess.probability for guess in guesses]
     axes.barh(places, lengths, color=[BLUE, *[PALE] * (len(guesses) - 1)], height=0.72)
     for place, guess in zip(places, guesses, strict=True):
-        axes.text(guess.probability + 0.015, place, percent(guess.probability), va="center", color=INK, fontsize=9)
+        axes.text(
+            guess.probability + 0.015, place, percent(guess.probability), va="center", color=INK, fontsize=9
+        )
     names = [textwrap.fill(guess.name, 24, max_lines=2, placeholder="…") for guess in guesses]
     axes.set_yticks(places, names, fontsize=9.5)
     axes.get_yticklabels()[0].set_fontweight("bold")

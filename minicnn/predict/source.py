@@ -29,7 +29,7 @@ def from_weights(
 ) -> Classifier:
     """A classifier from weights as :func:`minicnn.models.create` takes them.
 
-    ``preprocessing`` names one of :data:`minicnn.models.preprocessing.CONVENTIONS`. Where it is None, published
+    ``preprocessing`` names one of ``minicnn.models.preprocessing.CONVENTIONS``. Where it is None, published
     weights bring their own; Keras's files (.h5) have Keras's; any other file has that of the network's
     published weights, or torchvision's. Networks of 1,000 classes are taken to know ImageNet's, unless
     ``class_names`` says otherwise; other networks get as many classes as there are names.
@@ -62,7 +62,9 @@ def from_run(folder: str | os.PathLike[str]) -> Classifier:
     folder = Path(folder)
     for name in (RESULTS, WEIGHTS):
         if not (folder / name).is_file():
-            raise WeightsError(f"{folder}: is not the folder of a finished training, there is no {name} in it")
+            raise WeightsError(
+                f"{folder}: is not the folder of a finished training, there is no {name} in it"
+            )
     try:
         with (folder / RESULTS).open("rb") as file:
             results = json.loads(file.read(LARGEST_RESULTS))
