@@ -139,7 +139,6 @@ def _predict(classifier: Classifier, paths: Sequence[Path], top: int) -> tuple[l
 
 def _show(predictions: Sequence[Prediction], title: str | None) -> None:
     """A small table for each image; the title comes before the first."""
-    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -149,9 +148,9 @@ def _show(predictions: Sequence[Prediction], title: str | None) -> None:
     if title is not None and predictions:
         console.print(title, highlight=False, markup=False, soft_wrap=True)
     for name, _, guesses in predictions:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("probability", justify="right")
-        table.add_column("class")
+        table = Table(box=None, show_header=False, padding=(0, 1))
+        table.add_column(justify="right", min_width=7)
+        table.add_column()
         for rank, guess in enumerate(guesses):
             table.add_row(percent(guess.probability), guess.name, style="" if rank else "bold")
         console.print()

@@ -49,6 +49,7 @@ def draw(predictions: Sequence[Prediction], title: str) -> bytes:
         raise ValueError(f"a picture has room for {LARGEST} images, but these are {len(predictions):,}")
     rows = len(predictions)
     figure = Figure(figsize=(8, 2.9 * rows + 0.5), dpi=120, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
     figure.suptitle(title, color=INK, fontsize=12)
     panels = figure.subplots(rows, 2, squeeze=False, width_ratios=(1, 1.9))
     for (left, right), prediction in zip(panels, predictions, strict=True):
