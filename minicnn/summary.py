@@ -232,7 +232,7 @@ class _Recorder:
         if not _has_children(module):  # a container's output is that of a layer inside it
             held = 0 if isinstance(module, _VIEWS) else N * sum(map(_image_bytes, outputs))
             read = N * sum(map(_image_bytes, _tensors(inputs)))
-            written = 0 if isinstance(module, nn.Dropout | nn.Dropout2d) else held
+            written = 0 if isinstance(module, nn.Dropout | nn.Dropout2d | nn.StochasticDepth) else held
             self.largest_pair = max(self.largest_pair, read + written)
         self._add(name, module, shape, N * _macs(module, output), held)
 

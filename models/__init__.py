@@ -12,10 +12,12 @@ from minicnn.models import (  # importing a family registers its networks
     cifar_resnet,  # noqa: F401
     course,  # noqa: F401
     densenet,  # noqa: F401
+    efficientnet,  # noqa: F401
     googlenet,  # noqa: F401
     lenet,  # noqa: F401
     mobilenet,  # noqa: F401
     resnet,  # noqa: F401
+    resnet_v2,  # noqa: F401
     vgg,  # noqa: F401
 )
 from minicnn.models.preprocessing import Preprocessing

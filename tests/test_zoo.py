@@ -34,6 +34,14 @@ COSTS = {
     "densenet121": (7_978_856, 83_648, 2_834_161_664),
     "densenet169": (14_149_480, 158_400, 3_359_843_328),
     "densenet201": (20_013_928, 229_056, 4_291_365_888),
+    "efficientnet_b0": (5_288_548, 42_016, 385_814_752),
+    "efficientnet_b1": (7_794_184, 62_048, 686_802_832),
+    "efficientnet_b2": (9_109_994, 67_568, 993_561_872),
+    "efficientnet_b3": (12_233_232, 87_296, 1_827_141_392),
+    "efficientnet_b4": (19_341_616, 125_200, 4_393_771_024),
+    "efficientnet_b5": (30_389_784, 172_736, 10_266_384_752),
+    "efficientnet_b6": (43_040_704, 224_432, 19_067_593_536),
+    "efficientnet_b7": (66_347_960, 310_720, 37_745_884_192),
     "googlenet": (6_624_904, 14_560, 1_498_376_192),
     "googlenet_2014": (6_998_552, 0, 1_582_671_872),
     "mobilenet_v1": (4_231_976, 21_888, 568_740_352),
@@ -45,6 +53,9 @@ COSTS = {
     "resnet50": (25_557_032, 53_120, 4_089_184_256),
     "resnet101": (44_549_160, 105_344, 7_801_405_440),
     "resnet152": (60_192_808, 151_424, 11_513_626_624),
+    "resnetv2_50": (25_549_480, 45_568, 4_089_184_256),
+    "resnetv2_101": (44_541_608, 97_792, 7_801_405_440),
+    "resnetv2_152": (60_185_256, 143_872, 11_513_626_624),
     "vgg11": (132_863_336, 0, 7_609_090_048),
     "vgg11_bn": (132_868_840, 5_504, 7_609_090_048),
     "vgg11_lrn": (132_863_336, 0, 7_609_090_048),
@@ -58,10 +69,14 @@ COSTS = {
     "vgg19_bn": (143_678_248, 11_008, 19_632_062_464),
 }
 
+TAKES_SECONDS = dict.fromkeys(("efficientnet_b5", "efficientnet_b6", "efficientnet_b7"), pytest.mark.slow)
+
 # A small variant of each family, and the side of the square images for it.
 SMALL_CONV = {"width": 4, "hidden": 12, "num_classes": 5}
 SMALL_RESNET = {"width": 4, "depths": (1, 2, 1, 1), "num_classes": 5}
 SMALL_DENSE = {"width": 6, "growth": 4, "depths": (1, 2, 1, 1), "num_classes": 5}
+SMALL_MBCONV = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 1))
+SMALL_EFFICIENT = {"width": 0.25, "stages": SMALL_MBCONV, "stochastic_depth": 0.0, "num_classes": 5}
 SMALL_SEPARABLE = ((16, 1), (32, 2), (32, 1), (48, 2))
 SMALL_INVERTED = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 2, 2))
 TINY = {
@@ -72,6 +87,7 @@ TINY = {
     "cifar_plain20": ({"width": 4, "n": 1, "num_classes": 5}, 12),
     "cifar_resnet20": ({"width": 4, "n": 1, "num_classes": 5}, 12),
     "densenet121": (SMALL_DENSE, 40),
+    "efficientnet_b0": (SMALL_EFFICIENT, 20),
     "googlenet": ({"width": 4, "num_classes": 5}, 65),
     "googlenet_2014": ({"width": 4, "num_classes": 5}, 33),
     "mobilenet_v1": ({"width_mult": 0.25, "table": SMALL_SEPARABLE, "num_classes": 5}, 20),
@@ -79,6 +95,7 @@ TINY = {
     "plain18": (SMALL_RESNET, 40),
     "resnet18": (SMALL_RESNET, 40),
     "resnet50": (SMALL_RESNET, 40),
+    "resnetv2_50": (SMALL_RESNET, 40),
     "vgg11_bn": (SMALL_CONV, 33),
     "vgg11_lrn": (SMALL_CONV, 33),
     "vgg16": (SMALL_CONV, 33),
@@ -131,10 +148,9 @@ def losses(model, logits, labels):
 
 
 class TestAsPublished:
-    @pytest.mark.parametrize("name", COSTS)
+    @pytest.mark.parametrize("name", [pytest.param(n, marks=TAKES_SECONDS.get(n, ())) for n in COSTS])
     def test_costs(self, name):
         parameters, buffers, macs = COSTS[name]
-        assert mc.models.info(name).parameters == parameters
         report = summarize(undrawn(name), mc.models.info(name).input_shape)
         assert (report.parameters, report.trainable, report.buffers, report.macs) == (
             parameters,
@@ -145,6 +161,7 @@ class TestAsPublished:
 
     def test_every_network_has_its_costs_in_its_description(self):
         for name, (parameters, _, _) in COSTS.items():
+            assert mc.models.info(name).parameters == parameters
             assert mc.models.info(name).description.endswith(f": {parameters:,} parameters.")
 
     def test_auxiliary_heads(self):
@@ -194,6 +211,17 @@ STAGES = {
     },
     "densenet169": {"features": (1664, 7, 7)},
     "densenet201": {"features": (1920, 7, 7)},
+    "efficientnet_b0": {
+        "features.0": (32, 112, 112),
+        "features.1": (16, 112, 112),
+        "features.2": (24, 56, 56),
+        "features.3": (40, 28, 28),
+        "features.4": (80, 14, 14),
+        "features.5": (112, 14, 14),
+        "features.6": (192, 7, 7),
+        "features.7": (320, 7, 7),
+        "features": (1280, 7, 7),
+    },
     "googlenet": {"maxpool1": (64, 56, 56), "conv3": (192, 56, 56), "maxpool2": (192, 28, 28)},
     "mobilenet_v1": {"features.0": (32, 112, 112), "features.2": (64, 112, 112), "features": (1024, 7, 7)},
     "mobilenet_v2": {
@@ -218,6 +246,13 @@ STAGES = {
         "layer2": (512, 28, 28),
         "layer3": (1024, 14, 14),
         "layer4": (2048, 7, 7),
+    },
+    "resnetv2_50": {
+        "stem": (64, 56, 56),
+        "stages.0": (256, 56, 56),
+        "stages.1": (512, 28, 28),
+        "stages.2": (1024, 14, 14),
+        "stages.3": (2048, 7, 7),
     },
     "vgg16": {
         "features.4": (64, 112, 112),
@@ -310,12 +345,14 @@ LEAST = {
     "alexnet": 63,
     "cifar_resnet20": 1,
     "densenet121": 29,
+    "efficientnet_b0": 1,
     "googlenet": 15,
     "googlenet_2014": 31,
     "mobilenet_v1": 1,
     "mobilenet_v2": 1,
     "resnet18": 1,
     "resnet50": 1,
+    "resnetv2_50": 1,
     "vgg16": 32,
 }
 
@@ -368,8 +405,16 @@ class TestInput:
             ),
             ("resnet18", {"shortcut": "D"}, "resnet18: shortcut must be one of A, B, C, none, but is 'D'"),
             ("resnet50", {"stride_on": "5x5"}, "resnet50: stride_on must be '3x3' or '1x1', but is '5x5'"),
+            ("resnetv2_50", {"stride_on": 3}, "resnetv2_50: stride_on must be '3x3' or '1x1', but is 3"),
             ("cifar_resnet20", {"n": 0}, "cifar_resnet20: n must be a positive integer, but is 0"),
             ("cifar_resnet20", {"shortcut": 1}, "cifar_resnet20: shortcut must be one of A, B, C, none"),
+            ("efficientnet_b0", {"width": 0}, "efficientnet_b0: width must be a number > 0, but is 0"),
+            ("efficientnet_b3", {"depth": "2"}, "efficientnet_b3: depth must be a number > 0, but is '2'"),
+            (
+                "efficientnet_b0",
+                {"stochastic_depth": -1},
+                "StochasticDepth: p must be between 0 and 1, got -",
+            ),
             ("googlenet", {"width": 6}, "googlenet: width must be a multiple of 4, but is 6"),
             ("mobilenet_v2", {"width_mult": 0}, "mobilenet_v2: width_mult must be a number > 0, but is 0"),
             ("densenet121", {"growth": 0}, "densenet121: growth must be a positive integer, but is 0"),
@@ -457,6 +502,7 @@ class TestBehaviour:
         for name, options in (
             ("vgg16", SMALL_CONV),
             ("densenet121", SMALL_DENSE),
+            ("efficientnet_b0", SMALL_EFFICIENT),
             ("mobilenet_v2", {}),
             ("googlenet", {"width": 4}),
             ("alexnet_2012", SMALL_CONV),
@@ -471,6 +517,8 @@ class TestBehaviour:
         ("resnet18", "layer4.0.conv1", (2 / (512 * 9)) ** 0.5),
         ("cifar_resnet56", "layer3.1.conv1", (2 / (64 * 9)) ** 0.5),
         ("densenet121", "features.denseblock4.denselayer1.conv1", (2 / 512) ** 0.5),
+        ("efficientnet_b0", "features.8.0", (2 / 1280) ** 0.5),
+        ("efficientnet_b0", "classifier.1", 1000**-0.5 / 3**0.5),
         ("mobilenet_v2", "features.18.0", (2 / 1280) ** 0.5),
         ("mobilenet_v2", "classifier.1", 0.01),
         ("googlenet", "inception5b.branch1.conv", 0.01),
@@ -533,6 +581,7 @@ GOLDEN = {
     "cifar_plain20": (-0.096269675410421, -3.1615045729154),
     "cifar_resnet20": (1.4395323536198, -2.1736209528708),
     "densenet121": (-2.4744661154439, -2.7612298727151),
+    "efficientnet_b0": (0.4257913299330612, 2.287559583742983),
     "googlenet": (-3.6790853144881, -6.5624318994842),
     "googlenet_2014": (1.5953584999406, 1.5953584999406),
     "mobilenet_v1": (1.5932712137818, 6.4757921860484),
@@ -540,6 +589,7 @@ GOLDEN = {
     "plain18": (4.2087897319794, 4.1016856559428),
     "resnet18": (0.11370804083334, 20.640881585466),
     "resnet50": (3.168016907854, 21.287070160849),
+    "resnetv2_50": (-0.8550646199094288, -71.00414553093562),
     "vgg11_bn": (-0.40278101094259, 1.7112802139597),
     "vgg11_lrn": (-4.9275649922071, -4.9275649922071),
     "vgg16": (20.010476074862, 20.010476074862),
@@ -606,7 +656,9 @@ def theirs(torchvision, name, **options):
 
 
 PUBLISHED = [
-    "alexnet", "densenet121", "densenet169", "densenet201", "googlenet", "mobilenet_v2",
+    "alexnet", "densenet121", "densenet169", "densenet201",
+    "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",
+    "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "googlenet", "mobilenet_v2",
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
     "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
 ]  # fmt: skip
@@ -651,6 +703,20 @@ def small_alexnet(torchvision):
     return model
 
 
+def small_efficientnet(torchvision, **settings):
+    """torchvision's EfficientNet of half the width, with few blocks; normalised as B0, or as given."""
+    from functools import partial
+
+    from torch.nn import BatchNorm2d
+
+    t = torchvision.efficientnet
+    stages, C = [], 32
+    for expansion, K, stride, maps, n in SMALL_MBCONV:
+        stages.append(t.MBConvConfig(expansion, K, stride, C, maps, n, width_mult=0.5))
+        C = maps
+    return t.EfficientNet(stages, 0.2, 0.0, num_classes=5, norm_layer=partial(BatchNorm2d, **settings))
+
+
 # Our network, its options, torchvision's, and the side of the images.
 PAIRS = {
     "alexnet": ("alexnet", {"hidden": 12}, small_alexnet, 90),
@@ -658,6 +724,13 @@ PAIRS = {
         "densenet121",
         SMALL_DENSE,
         lambda tv: tv.DenseNet(4, (1, 2, 1, 1), 6, num_classes=5),
+        48,
+    ),
+    "efficientnet_b0": ("efficientnet_b0", SMALL_EFFICIENT | {"width": 0.5}, small_efficientnet, 48),
+    "efficientnet_b5": (
+        "efficientnet_b5",
+        SMALL_EFFICIENT | {"width": 0.5, "depth": 1.0},
+        lambda tv: small_efficientnet(tv, eps=1e-3, momentum=0.01),
         48,
     ),
     "googlenet": (
@@ -684,6 +757,12 @@ PAIRS = {
 }
 FULL_SIZE = {
     "densenet121": ("densenet121", {}, lambda tv: tv.densenet121(num_classes=5), 64),
+    "efficientnet_b0": (
+        "efficientnet_b0",
+        {"stochastic_depth": 0.0},
+        lambda tv: tv.efficientnet_b0(num_classes=5, stochastic_depth_prob=0.0),
+        64,
+    ),
     "mobilenet_v2": ("mobilenet_v2", {}, lambda tv: tv.mobilenet_v2(num_classes=5), 64),
     "resnet50": ("resnet50", {}, lambda tv: tv.resnet50(num_classes=5), 96),
 }
@@ -697,8 +776,11 @@ def assert_close(found, expected, message):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, err_msg=message)
 
 
-def compare(torchvision, pair, training, dtype="float64"):
-    """Logits; in float64 also running statistics and the loss's gradients to images and parameters."""
+def compare(torchvision, pair, training, dtype="float64", named=lambda key: key):
+    """Logits; in float64 also running statistics and the loss's gradients to images and parameters.
+
+    ``named`` says how the other network calls what we call by a name.
+    """
     import torch
 
     name, options, make, side = pair
@@ -708,8 +790,10 @@ def compare(torchvision, pair, training, dtype="float64"):
     with torch.device("meta"):
         other = make(torchvision)
     other = other.to(getattr(torch, dtype)).to_empty(device="cpu").train(training)
+    shapes = {key: value.shape for key, value in other.state_dict().items()}
+    arrays = {named(key): np.array(value) for key, value in ours.state_dict().items()}
     other.load_state_dict(
-        {key: torch.from_numpy(np.array(value)) for key, value in ours.state_dict().items()}
+        {key: torch.from_numpy(value).reshape(shapes[key]) for key, value in arrays.items()}
     )
     for module in other.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -730,13 +814,16 @@ def compare(torchvision, pair, training, dtype="float64"):
     loss = torch.nn.functional.cross_entropy
     sum(w * loss(y, torch.from_numpy(labels)) for w, y in zip(weights, expected, strict=True)).backward()
     assert_close(ours_x.grad, other_x.grad.numpy(), "gradient to the images")
-    for (key, a), b in zip(ours.named_parameters(), other.parameters(), strict=True):
-        assert (a.grad is None) == (b.grad is None), key
+    gradients = {key: b.grad for key, b in other.named_parameters()}
+    for key, a in ours.named_parameters():
+        b = gradients.pop(named(key))
+        assert (a.grad is None) == (b is None), key
         if a.grad is not None:
-            assert_close(a.grad, b.grad.numpy(), f"gradient to {key}")
+            assert_close(a.grad, b.numpy().reshape(a.shape), f"gradient to {key}")
+    assert not gradients
     state = other.state_dict()
     for key, value in ours.named_buffers():
-        assert_close(value.data, state[key].numpy(), key)
+        assert_close(value.data, state[named(key)].numpy(), key)
 
 
 @pytest.mark.oracle

@@ -13,6 +13,7 @@ from minicnn.kernels.numba import (
     optim,
     pointwise,
     pool,
+    squeeze,
     winograd,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "optim",
     "pointwise",
     "pool",
+    "squeeze",
     "winograd",
 ]
 

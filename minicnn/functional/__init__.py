@@ -32,7 +32,7 @@ from minicnn.functional.arithmetic import (
     where,
 )
 from minicnn.functional.conv import conv2d
-from minicnn.functional.dropout import dropout, dropout2d
+from minicnn.functional.dropout import dropout, dropout2d, stochastic_depth
 from minicnn.functional.linear import linear
 from minicnn.functional.loss import (
     binary_cross_entropy,
@@ -61,6 +61,7 @@ from minicnn.functional.shape import (
     transpose,
     unsqueeze,
 )
+from minicnn.functional.squeeze import squeeze_excitation
 
 __all__ = [
     "abs",
@@ -115,7 +116,9 @@ __all__ = [
     "split",
     "sqrt",
     "squeeze",
+    "squeeze_excitation",
     "stack",
+    "stochastic_depth",
     "sub",
     "sum",
     "tanh",

@@ -12,8 +12,10 @@ from minicnn.nn.layers import (
     Linear,
     LocalResponseNorm,
     SeparableConv2d,
+    StochasticDepth,
 )
 from minicnn.nn.module import Module, Parameter
+from minicnn.nn.squeeze import SqueezeExcitation
 from minicnn.nn.stateless import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -71,6 +73,8 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "SqueezeExcitation",
+    "StochasticDepth",
     "Tanh",
     "ZeroPad2d",
     "chain",
