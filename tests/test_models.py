@@ -11,6 +11,7 @@ from minicnn.models import registry
 
 COUNTS = {
     "lenet5": 61_706,
+    "lenet5_1998": 60_000,
     "mlp_300_100": 266_610,
     "mlp_512_512": 669_706,
     "mlp_cifar": 1_707_274,

@@ -36,8 +36,12 @@ COSTS = {
     "densenet201": (20_013_928, 229_056, 4_291_365_888),
     "googlenet": (6_624_904, 14_560, 1_498_376_192),
     "googlenet_2014": (6_998_552, 0, 1_582_671_872),
+    "lenet5": (61_706, 0, 416_520),
+    "lenet5_1998": (60_000, 840, 325_680),
     "mobilenet_v1": (4_231_976, 21_888, 568_740_352),
     "mobilenet_v2": (3_504_872, 34_112, 300_774_272),
+    "nasnetalarge": (88_753_150, 196_668, 23_783_414_658),
+    "nasnetamobile": (5_289_978, 36_738, 563_638_816),
     "plain18": (11_515_688, 7_808, 1_794_805_760),
     "plain34": (21_623_848, 15_232, 3_644_493_824),
     "resnet18": (11_689_512, 9_600, 1_814_073_344),
@@ -62,6 +66,7 @@ COSTS = {
 SMALL_CONV = {"width": 4, "hidden": 12, "num_classes": 5}
 SMALL_RESNET = {"width": 4, "depths": (1, 2, 1, 1), "num_classes": 5}
 SMALL_DENSE = {"width": 6, "growth": 4, "depths": (1, 2, 1, 1), "num_classes": 5}
+SMALL_NASNET = {"width": 4, "stem": 3, "cells": 1, "num_classes": 5}
 SMALL_SEPARABLE = ((16, 1), (32, 2), (32, 1), (48, 2))
 SMALL_INVERTED = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 2, 2))
 TINY = {
@@ -70,12 +75,18 @@ TINY = {
     "alexnet_2012_groups": (SMALL_CONV, 227),
     "alexnet_bn": (SMALL_CONV, 224),
     "cifar_plain20": ({"width": 4, "n": 1, "num_classes": 5}, 12),
+    "cifar_model3": ({"num_classes": 5}, 32),
     "cifar_resnet20": ({"width": 4, "n": 1, "num_classes": 5}, 12),
     "densenet121": (SMALL_DENSE, 40),
     "googlenet": ({"width": 4, "num_classes": 5}, 65),
     "googlenet_2014": ({"width": 4, "num_classes": 5}, 33),
+    "lenet5": ({"num_classes": 5}, 28),
+    "lenet5_1998": ({"num_classes": 5}, 32),
+    "mnist_cnn": ({"num_classes": 5}, 28),
     "mobilenet_v1": ({"width_mult": 0.25, "table": SMALL_SEPARABLE, "num_classes": 5}, 20),
     "mobilenet_v2": ({"width_mult": 0.25, "table": SMALL_INVERTED, "num_classes": 5}, 20),
+    "nasnetalarge": (SMALL_NASNET, 65),
+    "nasnetamobile": (SMALL_NASNET, 65),
     "plain18": (SMALL_RESNET, 40),
     "resnet18": (SMALL_RESNET, 40),
     "resnet50": (SMALL_RESNET, 40),
@@ -145,7 +156,7 @@ class TestAsPublished:
 
     def test_every_network_has_its_costs_in_its_description(self):
         for name, (parameters, _, _) in COSTS.items():
-            assert mc.models.info(name).description.endswith(f": {parameters:,} parameters.")
+            assert mc.models.info(name).description.endswith(f": {parameters:,} parameters."), name
 
     def test_auxiliary_heads(self):
         for name, parameters in (("googlenet", 13_004_888), ("googlenet_2014", 13_378_280)):
@@ -205,6 +216,26 @@ STAGES = {
         "features.16": (160, 7, 7),
         "features.17": (320, 7, 7),
         "features": (1280, 7, 7),
+    },
+    "nasnetalarge": {
+        "conv0": (96, 165, 165),
+        "cell_stem_0": (168, 83, 83),
+        "cell_stem_1": (336, 42, 42),
+        "cell_5": (1008, 42, 42),
+        "reduction_cell_0": (1344, 21, 21),
+        "cell_11": (2016, 21, 21),
+        "reduction_cell_1": (2688, 11, 11),
+        "cell_17": (4032, 11, 11),
+    },
+    "nasnetamobile": {
+        "conv0": (32, 111, 111),
+        "cell_stem_0": (44, 56, 56),
+        "cell_stem_1": (88, 28, 28),
+        "cell_3": (264, 28, 28),
+        "reduction_cell_0": (352, 14, 14),
+        "cell_9": (528, 14, 14),
+        "reduction_cell_1": (704, 7, 7),
+        "cell_15": (1056, 7, 7),
     },
     "resnet18": {
         "maxpool": (64, 56, 56),
@@ -298,6 +329,50 @@ def test_alexnet_layer_by_layer():
     np.testing.assert_allclose(convolutions, [0.06, 0.95], atol=0.005)
 
 
+# Parameters and multiply-accumulates of VGG's layers, and which of them are in the columns of the paper's
+# table 1; D and E have all of a kind. In column C the last of three convolutions is 1×1.
+VGG_LAYERS = {
+    "1_1": (1_792, 86_704_128),
+    "1_2": (36_928, 1_849_688_064),
+    "2_1": (73_856, 924_844_032),
+    "2_2": (147_584, 1_849_688_064),
+    "3_1": (295_168, 924_844_032),
+    "3_2": (590_080, 1_849_688_064),
+    "3_3": (590_080, 1_849_688_064),
+    "3_4": (590_080, 1_849_688_064),
+    "4_1": (1_180_160, 924_844_032),
+    "4_2": (2_359_808, 1_849_688_064),
+    "4_3": (2_359_808, 1_849_688_064),
+    "4_4": (2_359_808, 1_849_688_064),
+    "5_1": (2_359_808, 462_422_016),
+    "5_2": (2_359_808, 462_422_016),
+    "5_3": (2_359_808, 462_422_016),
+    "5_4": (2_359_808, 462_422_016),
+    "fc6": (102_764_544, 102_760_448),
+    "fc7": (16_781_312, 16_777_216),
+    "fc8": (4_097_000, 4_096_000),
+}
+VGG_C = {"3_3": (65_792, 205_520_896), "4_3": (262_656, 205_520_896), "5_3": (262_656, 51_380_224)}
+VGG_COLUMNS = {  # convolutions in each stage, and table 2's millions of parameters
+    "vgg11": ((1, 1, 2, 2, 2), 133),
+    "vgg13": ((2, 2, 2, 2, 2), 133),
+    "vgg16_c": ((2, 2, 3, 3, 3), 134),
+    "vgg16": ((2, 2, 3, 3, 3), 138),
+    "vgg19": ((2, 2, 4, 4, 4), 144),
+}
+
+
+@pytest.mark.parametrize("name", VGG_COLUMNS)
+def test_vgg_layer_by_layer(name):
+    depths, millions = VGG_COLUMNS[name]
+    report = summarize(undrawn(name), (3, 224, 224))
+    found = [(row.parameters, row.macs) for row in report.rows if row.parameters]
+    layers = [f"{i}_{j}" for i, depth in enumerate(depths, 1) for j in range(1, depth + 1)]
+    expected = VGG_LAYERS | (VGG_C if name == "vgg16_c" else {})
+    assert found == [expected[layer] for layer in (*layers, "fc6", "fc7", "fc8")]
+    assert round(report.parameters / 1e6) == millions
+
+
 def test_vgg16_is_mostly_its_first_dense_layer():
     parts = {name: p.numel() for name, p in undrawn("vgg16").named_parameters()}
     assert sum(n for name, n in parts.items() if name.startswith("features")) == 14_714_688
@@ -314,6 +389,8 @@ LEAST = {
     "googlenet_2014": 31,
     "mobilenet_v1": 1,
     "mobilenet_v2": 1,
+    "nasnetalarge": 3,
+    "nasnetamobile": 3,
     "resnet18": 1,
     "resnet50": 1,
     "vgg16": 32,
@@ -373,6 +450,9 @@ class TestInput:
             ("googlenet", {"width": 6}, "googlenet: width must be a multiple of 4, but is 6"),
             ("mobilenet_v2", {"width_mult": 0}, "mobilenet_v2: width_mult must be a number > 0, but is 0"),
             ("densenet121", {"growth": 0}, "densenet121: growth must be a positive integer, but is 0"),
+            ("lenet5_1998", {"num_classes": 11}, "num_classes is 11, but only ten digits are drawn"),
+            ("nasnetamobile", {"width": 6}, "nasnetamobile: width must be a multiple of 4, but is 6"),
+            ("nasnetalarge", {"cells": 0}, "nasnetalarge: cells must be a positive integer, but is 0"),
             ("vgg16", {"hidden": 0}, "vgg16: hidden must be a positive integer, but is 0"),
             ("alexnet", {"width": -1}, "alexnet: width must be a positive integer, but is -1"),
             ("vgg16", {"dropout": 2}, "Dropout: p must be between 0 and 1, got 2"),
@@ -682,10 +762,9 @@ PAIRS = {
     "vgg11": ("vgg11", {"width": 4, "hidden": 12}, small_vgg, 64),
     "vgg11_bn": ("vgg11_bn", {"width": 4, "hidden": 12}, lambda tv: small_vgg(tv, True), 70),
 }
+# Every network of torchvision's at its full width and depth.
 FULL_SIZE = {
-    "densenet121": ("densenet121", {}, lambda tv: tv.densenet121(num_classes=5), 64),
-    "mobilenet_v2": ("mobilenet_v2", {}, lambda tv: tv.mobilenet_v2(num_classes=5), 64),
-    "resnet50": ("resnet50", {}, lambda tv: tv.resnet50(num_classes=5), 96),
+    name: (name, {}, lambda tv, name=name: theirs(tv, name, num_classes=5), 64) for name in PUBLISHED
 }
 
 
@@ -730,10 +809,13 @@ def compare(torchvision, pair, training, dtype="float64"):
     loss = torch.nn.functional.cross_entropy
     sum(w * loss(y, torch.from_numpy(labels)) for w, y in zip(weights, expected, strict=True)).backward()
     assert_close(ours_x.grad, other_x.grad.numpy(), "gradient to the images")
-    for (key, a), b in zip(ours.named_parameters(), other.parameters(), strict=True):
+    parameters = dict(other.named_parameters())
+    for key, a in ours.named_parameters():
+        b = parameters.pop(key)
         assert (a.grad is None) == (b.grad is None), key
         if a.grad is not None:
             assert_close(a.grad, b.grad.numpy(), f"gradient to {key}")
+    assert not parameters
     state = other.state_dict()
     for key, value in ours.named_buffers():
         assert_close(value.data, state[key].numpy(), key)
