@@ -15,7 +15,9 @@ from minicnn.models import (  # importing a family registers its networks
     efficientnet,  # noqa: F401
     googlenet,  # noqa: F401
     lenet,  # noqa: F401
+    lenet_1998,  # noqa: F401
     mobilenet,  # noqa: F401
+    nasnet,  # noqa: F401
     resnet,  # noqa: F401
     resnet_v2,  # noqa: F401
     vgg,  # noqa: F401

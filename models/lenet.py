@@ -8,7 +8,8 @@ and share their weights over the whole image, so that a stroke is recognised whe
 between them, so that its exact position matters less and less; more maps as they grow smaller; dense layers
 at the end; and all of it trained from pixels to classes by backpropagation, no feature designed by hand.
 
-The form below is the one taught today. It differs from the original of 1998 in four ways:
+The form below is the one taught today. It differs from the original of 1998, which is in ``lenet_1998.py``,
+in four ways:
 
 - every map of C3 sees all six maps of S2 (2,416 parameters); the original connected them by a table, to break
   symmetry and to save work (1,516);

@@ -130,9 +130,14 @@ CADENE = (
     ),
 )
 
-# The first files of the Inception family are TensorFlow's: there the network turns torchvision's range of
-# pixels into -1..1 itself.
-OPTIONS = {"googlenet": {"transform_input": True}, "inception_v3": {"transform_input": True}}
+# torchvision's files of the Inception family are TensorFlow's: there the network turns torchvision's range of
+# pixels into -1..1 itself. timm's ResNets of version 2 have no batch norm behind the first convolution.
+OPTIONS = {
+    "googlenet": {"transform_input": True},
+    "inception_v3": {"transform_input": True},
+    "resnetv2_50": {"stem_norm": False},
+    "resnetv2_101": {"stem_norm": False},
+}
 
 
 def _rows() -> Iterator[Published]:

@@ -8,8 +8,24 @@ fewer weights (27 M² for three layers of M maps, where one of 7×7 takes 49 M²
 (section 2.3). So the paper fixes everything but the depth, and finds that depth alone helps, up to 19
 layers with weights.
 
-Of VGG-16's 138 million parameters 103 million lie between the last maps and the first dense layer: a pooling
-layer has none, and all thirteen convolutions have 14.7 million together.
+Column D, VGG-16, layer by layer. A pooling layer has no parameters, and all thirteen convolutions have 14.7
+million together; 103 million lie between the last maps and the first dense layer:
+
+    | layer            | output      |  parameters | multiply-adds  |
+    |------------------|-------------|-------------|----------------|
+    | conv1_1          | 64×224×224  |       1,792 |     86,704,128 |
+    | conv1_2          | 64×224×224  |      36,928 |  1,849,688,064 |
+    | conv2_1          | 128×112×112 |      73,856 |    924,844,032 |
+    | conv2_2          | 128×112×112 |     147,584 |  1,849,688,064 |
+    | conv3_1          | 256×56×56   |     295,168 |    924,844,032 |
+    | conv3_2, conv3_3 | 256×56×56   |     590,080 |  1,849,688,064 |
+    | conv4_1          | 512×28×28   |   1,180,160 |    924,844,032 |
+    | conv4_2, conv4_3 | 512×28×28   |   2,359,808 |  1,849,688,064 |
+    | conv5_1 to 5_3   | 512×14×14   |   2,359,808 |    462,422,016 |
+    | fc6              | 4096        | 102,764,544 |    102,760,448 |
+    | fc7              | 4096        |  16,781,312 |     16,777,216 |
+    | fc8              | 1000        |   4,097,000 |      4,096,000 |
+    | total            |             | 138,357,544 | 15,470,264,320 |
 
 Names of parameters, and initial values, are torchvision's, whose weight files therefore load as they are. The
 paper instead trained A from small random numbers, and began the deeper ones with A's layers.

@@ -429,7 +429,12 @@ WRONG = [
     ("gradcheck --only conv3d", "did you mean 'conv2d'?"),
     ("gradcheck --seed x", "--seed"),
     ("gradcheck --backend nunpy", "did you mean 'numpy'?"),
-    ("models more", "one argument too many"),
+    ("models more", "argument NAME: 'more' is unknown"),
+    ("models lenet5 more", "one argument too many"),
+    ("summary lenet5 --input 28", "'28', but channels, height and width are expected, as 3x224x224"),
+    ("summary lenet5 --input 1x32x32", "lenet5: x has shape (0, 1, 32, 32), but (N, 1, 28, 28) is expected"),
+    ("summary resnet18 --input 0x32x32", "'0x32x32', but channels"),
+    ("summary lenet5 --classes 0", "whole number of at least 1"),
 ]
 
 
@@ -466,6 +471,8 @@ def test_models_lists_every_network(run):
         assert name in out
     assert "61,706" in out
     assert "1×28×28" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    assert "…" not in out
 
 
 def test_summary_of_lenet5(run):
