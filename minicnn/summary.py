@@ -128,9 +128,9 @@ def summarize(
     Shapes, which are all that is wanted, pass through the layers all the same, and nothing is computed: what
     the weights are does not matter, and the largest network takes a moment. (On a GPU, where no kernel can
     be launched for nothing, the batch is one image of zeros.) The pass runs in evaluation mode without a
-    graph; afterwards every module is in the mode it was in, also when the pass fails. There is one row for every call of a module with no modules inside it, and one for a
-    module that has some but owns parameters besides. Work that ``forward`` does by functions rather than by
-    modules is not seen.
+    graph; afterwards every module is in the mode it was in, also when the pass fails. There is one row for
+    every call of a module with no modules inside it, and one for a module that has some but owns parameters
+    besides. Work that ``forward`` does by functions rather than by modules is not seen.
 
     Multiply-accumulates, biases not counted, all other layers 0:
 
@@ -251,7 +251,7 @@ class _Recorder:
 
 
 def _macs(module: nn.Module, output: Any) -> int:
-    """For one image; each value of these layers is one dot product with one filter, or row, of the weights."""
+    """For one image: each value of these layers is a dot product with one filter, or row, of the weights."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         w = module.weight.data
         return prod(output.shape[1:]) * (w.size // w.shape[0])

@@ -125,8 +125,8 @@ def _check(path: Path, published: Published) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(published.sha256):
         raise ValueError(
-            f"{path}: not {published.network}'s weights {published.name}, its SHA-256 begins with {found[:8]}, "
-            f"not with {published.sha256}; delete the file to have it downloaded again"
+            f"{path}: not {published.network}'s weights {published.name}, its SHA-256 begins with "
+            f"{found[:8]} and not with {published.sha256}; delete the file to have it downloaded again"
         )
 
 
