@@ -13,10 +13,15 @@ from minicnn.models import (  # importing a family registers its networks
     course,  # noqa: F401
     densenet,  # noqa: F401
     googlenet,  # noqa: F401
+    inception_resnet,  # noqa: F401
+    inception_v2,  # noqa: F401
+    inception_v3,  # noqa: F401
+    inception_v4,  # noqa: F401
     lenet,  # noqa: F401
     mobilenet,  # noqa: F401
     resnet,  # noqa: F401
     vgg,  # noqa: F401
+    xception,  # noqa: F401
 )
 from minicnn.models.registry import ModelInfo, create, info, register
 from minicnn.models.registry import names as list
