@@ -4,11 +4,12 @@ C. Szegedy et al., "Going deeper with convolutions", CVPR 2015 (arXiv:1409.4842)
 and figures 2 and 3.
 
 What it introduced is the Inception module: 1×1, 3×3 and 5×5 convolutions and a pooling see the same maps, and
-their outputs are put one after another, so that the next layer finds patterns of several sizes. What makes
-that affordable is the 1×1 convolution before the larger ones, which reduces the maps first: 5×5 to 32 maps
-from 200 of 32×32 takes 164 million multiplications, and by way of 16 maps 16 million. Two small classifiers
-halfway (auxiliary heads) send the gradient into the lower layers, in training only; their losses count
-0.3 each.
+their outputs are put one after another, so that the next layer finds patterns of several sizes. Done naively
+(figure 2a) that is dear, and maps become more from module to module, as a pooling gives all it was given.
+What makes it affordable (figure 2b) is the 1×1 convolution before the larger ones and after the pooling,
+which reduces the maps: 5×5 to 32 maps from 200 of 32×32 takes 163,840,000 multiplications, and by way of 16
+maps 16,384,000. Two small classifiers halfway (auxiliary heads) send the gradient into the lower layers, in
+training only; their losses count 0.3 each.
 
 The paper's network, ``googlenet_2014``, has biases, response normalisation and windows of 5×5. torchvision's,
 ``googlenet``, has batch norm in their place, and by an old mistake 3×3 where the paper says 5×5; as its

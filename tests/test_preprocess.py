@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_zoo import torchvision  # noqa: F401 (a fixture)
 
 from minicnn import data
 from minicnn.data import DataError, imagenet_classes, read_image
@@ -129,13 +128,13 @@ def test_the_thousand_classes() -> None:
 
 
 @pytest.mark.oracle
-def test_classes_are_torchvisions(torchvision) -> None:  # noqa: F811
+def test_classes_are_torchvisions(torchvision) -> None:
     theirs = importlib.import_module("torchvision.models._meta")._IMAGENET_CATEGORIES
     assert [row.name for row in imagenet_classes()] == theirs
 
 
 @pytest.mark.oracle
-def test_numbers_in_wordnet_are_timms(torchvision) -> None:  # noqa: F811
+def test_numbers_in_wordnet_are_timms(torchvision) -> None:
     ImageNetInfo = pytest.importorskip("timm.data").ImageNetInfo
     assert [row.wnid for row in imagenet_classes()] == ImageNetInfo("imagenet-1k").label_names()
 
@@ -149,7 +148,7 @@ TRANSFORMS = {
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("key", TRANSFORMS, ids=str)
-def test_pixels_are_torchvisions(torchvision, key: tuple) -> None:  # noqa: F811
+def test_pixels_are_torchvisions(torchvision, key: tuple) -> None:
     """Each pixel is the same one of 256 values; only normalising it may round otherwise, by the last bit."""
     row = TRANSFORMS[key]
     transform = torchvision.get_model_weights(row.network)[row.name].transforms()
@@ -165,7 +164,7 @@ def test_pixels_are_torchvisions(torchvision, key: tuple) -> None:  # noqa: F811
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("network", sorted({row.network for row in PUBLISHED if row.publisher == "timm"}))
-def test_pixels_are_timms(torchvision, network: str) -> None:  # noqa: F811
+def test_pixels_are_timms(torchvision, network: str) -> None:
     timm = pytest.importorskip("timm")
     row = next(row for row in PUBLISHED if row.network == network)
     config = timm.get_pretrained_cfg(f"{network}.{row.name}").to_dict()

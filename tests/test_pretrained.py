@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from http_server import Server, body, status
-from test_zoo import torchvision  # noqa: F401 (a fixture)
 
 import minicnn as mc
 from minicnn import nn, weights
@@ -55,7 +54,7 @@ def test_the_best_is_last(network: str) -> None:
 
 
 @pytest.mark.oracle
-def test_the_table_is_torchvisions(torchvision) -> None:  # noqa: F811
+def test_the_table_is_torchvisions(torchvision) -> None:
     for network in dict.fromkeys(row[0] for row in TORCHVISION):
         enum = torchvision.get_model_weights(network)
         ours = {row.name: row for row in get_model_weights(network)}
@@ -76,7 +75,7 @@ def test_the_table_is_torchvisions(torchvision) -> None:  # noqa: F811
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("row", TIMM, ids=lambda row: row[0])
-def test_the_table_is_timms(torchvision, row) -> None:  # noqa: F811
+def test_the_table_is_timms(torchvision, row) -> None:
     timm = pytest.importorskip("timm")
     network, repository, *_, resize, crop = row
     config = timm.get_pretrained_cfg(repository)
@@ -89,7 +88,7 @@ def test_the_table_is_timms(torchvision, row) -> None:  # noqa: F811
 
 
 @pytest.mark.oracle
-def test_the_other_rows_are_their_packages(torchvision) -> None:  # noqa: F811
+def test_the_other_rows_are_their_packages(torchvision) -> None:
     timm = pytest.importorskip("timm")
     (xception,) = get_model_weights("xception")
     config = timm.get_pretrained_cfg("legacy_xception.tf_in1k")
@@ -294,8 +293,8 @@ def test_transform_input_is_for_colours() -> None:
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("network", ["googlenet"])
-def test_logits_of_torchvisions_loaded_network(torchvision, tmp_path: Path, network: str) -> None:  # noqa: F811
+@pytest.mark.parametrize("network", ["googlenet", "inception_v3"])
+def test_logits_of_torchvisions_loaded_network(torchvision, tmp_path: Path, network: str) -> None:
     """The file has auxiliary heads, and the network turns its input into TensorFlow's range."""
     import torch
 

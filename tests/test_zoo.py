@@ -1,7 +1,6 @@
 """The networks of the literature: counts, shapes and names as published, gradients, torchvision's numbers."""
 
-import importlib
-import importlib.util
+import functools
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ SMALL_DENSE = {"width": 6, "growth": 4, "depths": (1, 2, 1, 1), "num_classes": 5
 SMALL_MBCONV = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 1))
 SMALL_EFFICIENT = {"width": 0.25, "stages": SMALL_MBCONV, "stochastic_depth": 0.0, "num_classes": 5}
 SMALL_NASNET = {"width": 4, "stem": 3, "cells": 1, "num_classes": 5}
+SMALL_INCEPTION = {"width": 2, "num_classes": 5}
 SMALL_SEPARABLE = ((16, 1), (32, 2), (32, 1), (48, 2))
 SMALL_INVERTED = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 2, 2))
 TINY = {
@@ -35,6 +35,11 @@ TINY = {
     "efficientnet_b0": (SMALL_EFFICIENT, 20),
     "googlenet": ({"width": 4, "num_classes": 5}, 65),
     "googlenet_2014": ({"width": 4, "num_classes": 5}, 33),
+    "inception_resnet_v1": (SMALL_INCEPTION | {"depths": (1, 1, 1)}, 107),
+    "inception_resnet_v2": (SMALL_INCEPTION | {"depths": (1, 1, 1)}, 107),
+    "inception_v2": (SMALL_INCEPTION | {"width": 4}, 63),
+    "inception_v3": (SMALL_INCEPTION, 107),
+    "inception_v4": (SMALL_INCEPTION | {"depths": (1, 1, 1)}, 107),
     "lenet5": ({"num_classes": 5}, 28),
     "lenet5_1998": ({"num_classes": 5}, 32),
     "mnist_cnn": ({"num_classes": 5}, 28),
@@ -50,6 +55,7 @@ TINY = {
     "vgg11_lrn": (SMALL_CONV, 33),
     "vgg16": (SMALL_CONV, 33),
     "vgg16_c": (SMALL_CONV, 33),
+    "xception": ({"width": 4, "depth": 1, "num_classes": 5}, 47),
 }
 
 
@@ -175,6 +181,52 @@ STAGES = {
         "features": (1280, 7, 7),
     },
     "googlenet": {"maxpool1": (64, 56, 56), "conv3": (192, 56, 56), "maxpool2": (192, 28, 28)},
+    "inception_resnet_v1": {
+        "conv2d_4b": (256, 35, 35),
+        "repeat_1": (256, 35, 35),
+        "mixed_6a": (896, 17, 17),
+        "repeat_2": (896, 17, 17),
+        "mixed_7a": (1792, 8, 8),
+        "block8": (1792, 8, 8),
+    },
+    "inception_resnet_v2": {
+        "maxpool_3a": (64, 73, 73),
+        "conv2d_4a": (192, 71, 71),
+        "mixed_5b": (320, 35, 35),
+        "mixed_6a": (1088, 17, 17),
+        "mixed_7a": (2080, 8, 8),
+        "conv2d_7b": (1536, 8, 8),
+    },
+    "inception_v2": {
+        "pool2_3x3_s2": (192, 28, 28),
+        "inception_3b_pool": (256, 28, 28),
+        "inception_3c_pool": (320, 14, 14),
+        "inception_4a_pool": (576, 14, 14),
+        "inception_4d_pool": (608, 14, 14),
+        "inception_4e_pool": (608, 7, 7),
+        "inception_5a_pool": (1056, 7, 7),
+        "inception_5b_pool": (1024, 7, 7),
+    },
+    "inception_v3": {
+        "Conv2d_1a_3x3": (32, 149, 149),
+        "Conv2d_2b_3x3": (64, 147, 147),
+        "Conv2d_4a_3x3": (192, 71, 71),
+        "maxpool2": (192, 35, 35),
+        "Mixed_5b": (256, 35, 35),
+        "Mixed_5d": (288, 35, 35),
+        "Mixed_6a": (768, 17, 17),
+        "Mixed_6e": (768, 17, 17),
+        "Mixed_7a": (1280, 8, 8),
+        "Mixed_7c": (2048, 8, 8),
+    },
+    "inception_v4": {
+        "features.2": (64, 147, 147),
+        "features.3": (160, 73, 73),
+        "features.4": (192, 71, 71),
+        "features.9": (384, 35, 35),
+        "features.17": (1024, 17, 17),
+        "features.21": (1536, 8, 8),
+    },
     "mobilenet_v1": {"features.0": (32, 112, 112), "features.2": (64, 112, 112), "features": (1024, 7, 7)},
     "mobilenet_v2": {
         "features.1": (16, 112, 112),
@@ -233,6 +285,16 @@ STAGES = {
         "features.23": (512, 14, 14),
         "features": (512, 7, 7),
         "classifier.3": (4096,),
+    },
+    "xception": {
+        "conv1": (32, 149, 149),
+        "conv2": (64, 147, 147),
+        "block1": (128, 74, 74),
+        "block2": (256, 37, 37),
+        "block3": (728, 19, 19),
+        "block11": (728, 19, 19),
+        "block12": (1024, 10, 10),
+        "conv4": (2048, 10, 10),
     },
 }
 
@@ -364,6 +426,10 @@ LEAST = {
     "efficientnet_b0": 1,
     "googlenet": 15,
     "googlenet_2014": 31,
+    "inception_resnet_v1": 75,
+    "inception_resnet_v2": 75,
+    "inception_v3": 75,
+    "inception_v4": 75,
     "mobilenet_v1": 1,
     "mobilenet_v2": 1,
     "nasnetalarge": 3,
@@ -372,6 +438,7 @@ LEAST = {
     "resnet50": 1,
     "resnetv2_50": 1,
     "vgg16": 32,
+    "xception": 7,
 }
 
 
@@ -583,7 +650,8 @@ def test_gradients(name):
     """
     model, x = tiny(name, N=3)
     parameters = list(model.parameters())
-    step = 1e-7 if name in ("alexnet_bn", "googlenet") else 1e-6  # batch norm of few values bends sharply
+    sharp = ("alexnet_bn", "googlenet", "inception_v2", "inception_v3", "inception_v4")
+    step = 1e-7 if name in sharp else 1e-6  # batch norm of few values bends sharply
     gradcheck(
         lambda x, *_: F.cross_entropy(model(x), [0, 3, 1]),
         (x, *parameters[:: 5 if len(parameters) > 100 else 1]),
@@ -605,6 +673,11 @@ GOLDEN = {
     "efficientnet_b0": (0.4257913299330612, 2.287559583742983),
     "googlenet": (-3.6790853144881, -6.5624318994842),
     "googlenet_2014": (1.5953584999406, 1.5953584999406),
+    "inception_resnet_v1": (-3.8494557288311, -14.1749133225),
+    "inception_resnet_v2": (1.7866344454703, 0.78599680213997),
+    "inception_v2": (-2.2886409583856, -14.937014348554),
+    "inception_v3": (-2.0458013003724, -14.278935892247),
+    "inception_v4": (-2.8514760760524, -4.912015103464),
     "mobilenet_v1": (1.5932712137818, 6.4757921860484),
     "mobilenet_v2": (-1.1268731353047, 5.6933627889758),
     "plain18": (4.2087897319794, 4.1016856559428),
@@ -615,6 +688,7 @@ GOLDEN = {
     "vgg11_lrn": (-4.9275649922071, -4.9275649922071),
     "vgg16": (20.010476074862, 20.010476074862),
     "vgg16_c": (0.85700582310604, 0.85700582310604),
+    "xception": (2.2828587681484, 332.03394241916),
 }
 
 
@@ -643,34 +717,11 @@ def test_golden_logits(name):
 # PyTorch's own networks, as a second opinion
 
 
-@pytest.fixture(scope="module")
-def torchvision():
-    """torchvision.models.
-
-    A torchvision built for another PyTorch cannot load its own operators, and fails where it describes them.
-    No network here needs them, so it is enough to declare them.
-    """
-    torch = pytest.importorskip("torch")
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    try:
-        models = importlib.import_module("torchvision.models")
-    except RuntimeError:
-        arguments = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        for name in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{name}", arguments)
-        models = importlib.import_module("torchvision.models")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two pools of threads that wait for each other take longer than one
-    yield models
-    torch.set_num_threads(threads)
-
-
 def theirs(torchvision, name, **options):
     """torchvision's network, without memory for its weights."""
     import torch
 
-    if name == "googlenet":
+    if name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": False} | options
     with torch.device("meta"):
         return getattr(torchvision, name)(**options)
@@ -679,7 +730,8 @@ def theirs(torchvision, name, **options):
 PUBLISHED = [
     "alexnet", "densenet121", "densenet169", "densenet201",
     "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",
-    "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "googlenet", "mobilenet_v2",
+    "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "googlenet", "inception_v3",
+    "mobilenet_v2",
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
     "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
 ]  # fmt: skip
@@ -688,7 +740,7 @@ PUBLISHED = [
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_names_and_shapes_are_torchvisions(torchvision, name):
-    for options in ({}, {"aux_logits": True}) if name == "googlenet" else ({},):
+    for options in ({}, {"aux_logits": True}) if name in ("googlenet", "inception_v3") else ({},):
         expected = [
             (key, tuple(value.shape))
             for key, value in theirs(torchvision, name, **options).state_dict().items()
@@ -738,6 +790,22 @@ def small_efficientnet(torchvision, **settings):
     return t.EfficientNet(stages, 0.2, 0.0, num_classes=5, norm_layer=partial(BatchNorm2d, **settings))
 
 
+def small_inception(torchvision):
+    """torchvision's Inception version 3 with a sixteenth of the maps."""
+    import torch.nn as tnn
+
+    theirs = torchvision.inception
+
+    def unit(C, M, **options):
+        return theirs.BasicConv2d(C if C == 3 else C // 16, M // 16, **options)
+
+    kinds = ("InceptionA", "InceptionB", "InceptionC", "InceptionD", "InceptionE", "InceptionAux")
+    modules = [functools.partial(getattr(theirs, kind), conv_block=unit) for kind in kinds]
+    model = torchvision.Inception3(5, inception_blocks=[unit, *modules], init_weights=False)
+    model.fc, model.AuxLogits.fc = tnn.Linear(128, 5), tnn.Linear(48, 5)
+    return model
+
+
 # Our network, its options, torchvision's, and the side of the images.
 PAIRS = {
     "alexnet": ("alexnet", {"hidden": 12}, small_alexnet, 90),
@@ -760,6 +828,7 @@ PAIRS = {
         lambda tv: tv.GoogLeNet(5, aux_logits=True, init_weights=False),
         48,
     ),
+    "inception_v3": ("inception_v3", {"width": 2, "aux_logits": True}, small_inception, 299),
     "mobilenet_v2": (
         "mobilenet_v2",
         {"width_mult": 0.5, "table": SMALL_INVERTED},
@@ -778,7 +847,13 @@ PAIRS = {
 }
 # Every network of torchvision's at its full width and depth.
 FULL_SIZE = {
-    name: (name, {}, lambda tv, name=name: theirs(tv, name, num_classes=5), 64) for name in PUBLISHED
+    name: (
+        name,
+        {},
+        lambda tv, name=name: theirs(tv, name, num_classes=5),
+        107 if name == "inception_v3" else 64,
+    )
+    for name in PUBLISHED
 }
 for name in [name for name in PUBLISHED if name.startswith("efficientnet")]:  # without what is drawn
     FULL_SIZE[name] = (
@@ -798,15 +873,14 @@ def assert_close(found, expected, message):
 
 
 def compare(torchvision, pair, training, dtype="float64", named=lambda key: key):
-    """Logits; in float64 also running statistics and the loss's gradients to images and parameters.
+    """Our network and torchvision's, with our weights in both.
 
     ``named`` says how the other network calls what we call by a name.
     """
     import torch
 
     name, options, make, side = pair
-    generator = mc.random.Generator(4)
-    ours = lively(mc.models.create(name, **{"num_classes": 5} | options), generator)
+    ours = lively(mc.models.create(name, **{"num_classes": 5} | options), mc.random.Generator(4))
     ours.to(dtype).train(training)
     with torch.device("meta"):
         other = make(torchvision)
@@ -816,11 +890,20 @@ def compare(torchvision, pair, training, dtype="float64", named=lambda key: key)
     other.load_state_dict(
         {key: torch.from_numpy(value).reshape(shapes[key]) for key, value in arrays.items()}
     )
+    assert_one_network(ours, other, side, named)
+
+
+def assert_one_network(ours, other, side, named=None):
+    """Logits; in float64 also running statistics and the loss's gradients to images and parameters.
+
+    ``other`` is PyTorch's, its parameters and buffers in the order of ours, or called as ``named`` says.
+    """
+    import torch
+
     for module in other.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-
-    x = generator.normal((4, 3, side, side), dtype=dtype)
+    x = mc.random.Generator(6).normal((4, 3, side, side), dtype=next(ours.parameters()).dtype)
     labels = np.array([2, 0, 4, 2])
     ours_x, other_x = mc.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
     found, expected = ours(ours_x), other(other_x)
@@ -828,23 +911,27 @@ def compare(torchvision, pair, training, dtype="float64", named=lambda key: key)
     for a, b in zip(found, expected, strict=True):
         assert_lively(a.data)
         assert_close(a.data, b.detach().numpy(), "logits")
-    if dtype == "float32":
+    if x.dtype == np.float32:
         return  # where float32 puts an entry on the other side of 0, its gradient is another one
     weights = (1.0, 0.3, 0.3)[: len(found)]
     sum(w * F.cross_entropy(y, labels) for w, y in zip(weights, found, strict=True)).backward()
     loss = torch.nn.functional.cross_entropy
     sum(w * loss(y, torch.from_numpy(labels)) for w, y in zip(weights, expected, strict=True)).backward()
     assert_close(ours_x.grad, other_x.grad.numpy(), "gradient to the images")
-    gradients = {key: b.grad for key, b in other.named_parameters()}
-    for key, a in ours.named_parameters():
-        b = gradients.pop(named(key))
-        assert (a.grad is None) == (b is None), key
+    for key, a, b in paired(ours.named_parameters(), other.named_parameters(), named):
+        assert (a.grad is None) == (b.grad is None), key
         if a.grad is not None:
-            assert_close(a.grad, b.numpy().reshape(a.shape), f"gradient to {key}")
-    assert not gradients
-    state = other.state_dict()
-    for key, value in ours.named_buffers():
-        assert_close(value.data, state[named(key)].numpy(), key)
+            assert_close(a.grad, b.grad.numpy().reshape(a.shape), f"gradient to {key}")
+    for key, a, b in paired(ours.named_buffers(), other.named_buffers(), named):
+        assert_close(a.data, b.numpy(), key)
+
+
+def paired(ours, others, named):
+    """Our name, ours and the other network's: in order, or by the other's names, all of them."""
+    ours, others = dict(ours), dict(others)
+    assert len(ours) == len(others)
+    pairs = zip(ours, others, strict=True) if named is None else ((key, named(key)) for key in ours)
+    return [(key, ours[key], others.pop(other)) for key, other in pairs]
 
 
 @pytest.mark.oracle

@@ -55,7 +55,7 @@ def read(
                     else arrays.get_tensor(name)
                     for name in names
                 }, metadata
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:  # the latter: a shape that NumPy cannot have
         raise Unreadable(f"damaged or no safetensors file ({shown(error, 200)})") from None
 
 
