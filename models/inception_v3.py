@@ -104,8 +104,6 @@ LAYERS: tuple[tuple[str, Any], ...] = (
     ("Mixed_7c", FIGURE7),  # 2048 × 8 × 8
 )
 
-# What ImageNet's colours are normalised by elsewhere: mean and standard deviation of red, green and blue.
-
 
 class InceptionOutputs(NamedTuple):
     """What Inception version 3 returns in training with its head; names and order are torchvision's."""
