@@ -123,6 +123,8 @@ class EfficientNet(nn.Module):
         for option, value in (("width", width), ("depth", depth)):
             if not isinstance(value, int | float) or not value > 0:
                 raise ValueError(f"{name}: {option} must be a number > 0, but is {value!r}")
+        if not isinstance(stochastic_depth, int | float) or not 0 <= stochastic_depth <= 1:
+            raise ValueError(f"{name}: stochastic_depth must be between 0 and 1, but is {stochastic_depth!r}")
         self.name, self.in_channels = name, in_channels
         with nn.init.skip():  # initialise draws the weights, once
             C = rounded(32 * width)

@@ -117,7 +117,7 @@ class ResNetV2(nn.Module):
             raise ValueError(f"{name}: stride_on must be '3x3' or '1x1', but is {stride_on!r}")
         self.name, self.in_channels = name, in_channels
         with nn.init.skip():  # initialise draws the weights, once
-            stem = {"conv": nn.Conv2d(in_channels, width, 7, 2, padding=3, bias=False)}
+            stem: dict[str, nn.Module] = {"conv": nn.Conv2d(in_channels, width, 7, 2, padding=3, bias=False)}
             if stem_norm:
                 stem |= {"norm": nn.BatchNorm2d(width), "relu": nn.ReLU()}
             self.stem = nn.Sequential(stem | {"pool": nn.MaxPool2d(3, 2, padding=1)})

@@ -494,11 +494,7 @@ class TestInput:
             ("cifar_resnet20", {"shortcut": 1}, "cifar_resnet20: shortcut must be one of A, B, C, none"),
             ("efficientnet_b0", {"width": 0}, "efficientnet_b0: width must be a number > 0, but is 0"),
             ("efficientnet_b3", {"depth": "2"}, "efficientnet_b3: depth must be a number > 0, but is '2'"),
-            (
-                "efficientnet_b0",
-                {"stochastic_depth": -1},
-                "StochasticDepth: p must be between 0 and 1, got -",
-            ),
+            ("efficientnet_b0", {"stochastic_depth": 2}, "efficientnet_b0: stochastic_depth must be between"),
             ("googlenet", {"width": 6}, "googlenet: width must be a multiple of 4, but is 6"),
             ("mobilenet_v2", {"width_mult": 0}, "mobilenet_v2: width_mult must be a number > 0, but is 0"),
             ("densenet121", {"growth": 0}, "densenet121: growth must be a positive integer, but is 0"),

@@ -5,6 +5,7 @@ from minicnn.kernels.numba import (
     depthwise,
     dropout,
     elementwise,
+    excitation,
     linear,
     loss,
     lrn,
@@ -13,7 +14,6 @@ from minicnn.kernels.numba import (
     optim,
     pointwise,
     pool,
-    squeeze,
     winograd,
 )
 
@@ -22,6 +22,7 @@ __all__ = [
     "depthwise",
     "dropout",
     "elementwise",
+    "excitation",
     "linear",
     "loss",
     "lrn",
@@ -29,7 +30,6 @@ __all__ = [
     "optim",
     "pointwise",
     "pool",
-    "squeeze",
     "winograd",
 ]
 

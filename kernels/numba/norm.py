@@ -75,7 +75,7 @@ def batch_norm_training(x, w, b, eps, shortcut=None, bounds=FREE, silu=None):
 @kernel("batch_norm.training_silu", "numba", "one_trip")
 def batch_norm_training_silu(x, w, b, eps):
     """The same for y = z · σ(z), of batch norm's results z."""
-    return batch_norm_training(x, w, b, eps, silu=())
+    return batch_norm_training(x, w, b, eps, silu=True)
 
 
 @compiled(reorder=True)

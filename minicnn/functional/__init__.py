@@ -33,6 +33,7 @@ from minicnn.functional.arithmetic import (
 )
 from minicnn.functional.conv import conv2d
 from minicnn.functional.dropout import dropout, dropout2d, stochastic_depth
+from minicnn.functional.excitation import squeeze_excitation
 from minicnn.functional.linear import linear
 from minicnn.functional.loss import (
     binary_cross_entropy,
@@ -61,7 +62,6 @@ from minicnn.functional.shape import (
     transpose,
     unsqueeze,
 )
-from minicnn.functional.squeeze import squeeze_excitation
 
 __all__ = [
     "abs",

@@ -136,9 +136,9 @@ def silenced(mode: str) -> Any:
     return lambda x: F.stochastic_depth(x, 0.4, mode, generator=random.Generator(8))
 
 
-def excited_by_silu(*inputs: Any) -> Any:
+def excited_by_silu(x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
     """Squeeze-and-excitation as in EfficientNet."""
-    return F.squeeze_excitation(*inputs, activation="silu")
+    return F.squeeze_excitation(x, w1, b1, w2, b2, "silu")
 
 
 DROPOUTS = [

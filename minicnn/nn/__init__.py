@@ -3,6 +3,7 @@
 from minicnn.nn import init
 from minicnn.nn.chain import Plus, Sequential, chain
 from minicnn.nn.containers import Concat, Identity, ModuleDict, ModuleList, Residual
+from minicnn.nn.excitation import SqueezeExcitation
 from minicnn.nn.layers import (
     BatchNorm1d,
     BatchNorm2d,
@@ -15,7 +16,6 @@ from minicnn.nn.layers import (
     StochasticDepth,
 )
 from minicnn.nn.module import Module, Parameter
-from minicnn.nn.squeeze import SqueezeExcitation
 from minicnn.nn.stateless import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,

@@ -16,7 +16,7 @@ from minicnn.nn.layers import BatchNorm2d, Conv2d
 from minicnn.nn.module import Module
 from minicnn.nn.stateless import ReLU, ReLU6, SiLU
 
-CLIPPING = {ReLU: "relu", ReLU6: "relu6"}  # what can be joined to a convolution
+CLIPPING: dict[type[Module], str] = {ReLU: "relu", ReLU6: "relu6"}  # what can be joined to a convolution
 FOLLOWING = CLIPPING | {SiLU: "silu"}  # and to a batch norm in training, without a shortcut
 
 
@@ -119,7 +119,7 @@ def _opened(layers: Iterable[Any]) -> Iterator[Any]:
             yield layer
 
 
-def _activation(rest: deque, joined: dict[type, str]) -> str | None:
+def _activation(rest: deque, joined: Mapping[type[Module], str]) -> str | None:
     """Take an activation from the head of the chain, if there is one that can be joined."""
     if rest and type(rest[0]) in joined and not rest[0]._hooks:
         return joined[type(rest.popleft())]

@@ -17,8 +17,8 @@ def maps(x):
 
 @compiled(reorder=True)
 def _means(core, x, m):
-    maps, P = x.shape
-    for i in share(core, maps):
+    count, P = x.shape
+    for i in share(core, count):
         total = x.dtype.type(0)
         for p in range(P):
             total += x[i, p]
@@ -35,8 +35,8 @@ def means(x):
 
 @compiled
 def _scale(core, x, s, y):
-    maps, P = x.shape
-    for i in share(core, maps):
+    count, P = x.shape
+    for i in share(core, count):
         factor = s[i]
         for p in range(P):
             y[i, p] = x[i, p] * factor
@@ -52,8 +52,8 @@ def scale(x, s):
 
 @compiled(reorder=True)
 def _grad_scale(core, gy, x, gs):
-    maps, P = x.shape
-    for i in share(core, maps):
+    count, P = x.shape
+    for i in share(core, count):
         total = x.dtype.type(0)
         for p in range(P):
             total += gy[i, p] * x[i, p]
@@ -70,8 +70,8 @@ def grad_scale(gy, x):
 
 @compiled
 def _grad_input(core, gy, s, gm, gx):
-    maps, P = gy.shape
-    for i in share(core, maps):
+    count, P = gy.shape
+    for i in share(core, count):
         factor, share_of_mean = s[i], gm[i] / gy.dtype.type(P)
         for p in range(P):
             gx[i, p] = gy[i, p] * factor + share_of_mean
