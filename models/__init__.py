@@ -18,7 +18,18 @@ from minicnn.models import (  # importing a family registers its networks
     resnet,  # noqa: F401
     vgg,  # noqa: F401
 )
+from minicnn.models.preprocessing import Preprocessing
+from minicnn.models.published import Published, get_model_weights
 from minicnn.models.registry import ModelInfo, create, info, register
 from minicnn.models.registry import names as list
 
-__all__ = ["ModelInfo", "create", "info", "list", "register"]
+__all__ = [
+    "ModelInfo",
+    "Preprocessing",
+    "Published",
+    "create",
+    "get_model_weights",
+    "info",
+    "list",
+    "register",
+]

@@ -50,11 +50,11 @@ class Source(Protocol):
 class ArraySource:
     """Images of bytes that are in memory, (N, H, W) grey or (N, H, W, 3).
 
-    >>> source = ArraySource(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), size=3)
-    >>> source.read(np.array([1]))[0, :, :, 0]  # the middle of four columns, between the first and the last
-    array([[12, 13, 14],
-           [16, 17, 18],
-           [20, 21, 22]], dtype=uint8)
+    >>> source = ArraySource(np.arange(30, dtype=np.uint8).reshape(2, 3, 5))
+    >>> source.read(np.array([1]))[0, :, :, 0]  # the middle three of five columns
+    array([[16, 17, 18],
+           [21, 22, 23],
+           [26, 27, 28]], dtype=uint8)
     """
 
     def __init__(self, pixels: np.ndarray, size: int | None = None) -> None:

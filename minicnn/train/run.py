@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minicnn import backend, data, models, nn, random
+from minicnn import backend, data, files, models, nn, random, weights
 from minicnn.autograd import no_grad
 from minicnn.data import Dataset
+from minicnn.data.preprocess import of_dataset
 from minicnn.nn.module import inference
 from minicnn.tensor import from_numpy
-from minicnn.train import checkpoint, files, folders
+from minicnn.train import checkpoint, folders
 from minicnn.train.checkpoint import Checkpoint, CheckpointError
 from minicnn.train.display import Display, percent
 from minicnn.train.folders import CHECKPOINT, PICTURES, RESULTS, WEIGHTS
@@ -218,7 +219,7 @@ class Run:
         o, test, best = self.options, self.dataset.test, self.trainer.best
         names = self.dataset.class_names
         matrix = draw.confusion_matrix(test.labels, found.predictions, len(names))
-        checkpoint.save_weights(self.trainer.model, self.folder / WEIGHTS)
+        weights.save(self.trainer.model, self.folder / WEIGHTS)
         if plots:
             what, wrong = f"{o.model} on {o.data}", int((found.predictions != test.labels).sum())
             score = f"{percent(found.accuracy)} of {len(test):,} test images right"
@@ -238,6 +239,8 @@ class Run:
         results = {
             "minicnn": self.version,
             "options": asdict(o),
+            "preprocessing": asdict(of_dataset(self.dataset)),
+            "classes": list(names),
             "best_epoch": None if best is None else best.number,
             "test": {
                 "images": len(test),
