@@ -39,7 +39,8 @@ def run(given: argparse.Namespace) -> int:
             download=not given.offline,
         )
         chosen = choose(dataset.train.labels, given.images)
-        pixels = [dataset.to_pixels(x) for x in versions(dataset, augment, chosen, given.versions, given.seed)]
+        shown = versions(dataset, augment, chosen, given.versions, given.seed)
+        pixels = [dataset.to_pixels(images) for images in shown]
     title = f"{Path(dataset.name).name}, augmented with {given.augment} (seed {given.seed})"
     files.write(given.out, draw(dataset, chosen, pixels, title))
     print(f"saved in {given.out}: {len(chosen)} training images, each beside {given.versions} versions of it")

@@ -243,7 +243,7 @@ def per_channel(constant: Constant, dtype: np.dtype) -> np.ndarray:
 def moments(images: Pixels, most: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, over at most so many images, evenly spread.
 
-    Raises ValueError where all pixels of a channel are the same.
+    Raises ValueError where all pixels are the same.
 
     >>> source = ArraySource(np.array([0, 255], np.uint8).reshape(2, 1, 1))
     >>> moments(Pixels(source, np.arange(2)), 100)
@@ -258,6 +258,7 @@ def moments(images: Pixels, most: int) -> tuple[tuple[float, ...], tuple[float, 
     value = np.arange(256) / 255
     mean = counts @ value / counts.sum(axis=1)
     std = np.sqrt([np.average((value - m) ** 2, weights=row) for m, row in zip(mean, counts, strict=True)])
-    if not std.all():
+    if not std.any():
         raise ValueError("every pixel of the training images has the same value, nothing to learn from")
+    std[std == 0] = 1  # a colour that never changes is zero in any case
     return tuple(mean.tolist()), tuple(std.tolist())

@@ -84,8 +84,9 @@ class Archive:
         twice = [name for name, count in Counter(self.names).items() if count > 1]
         if twice:
             raise DataError(f"{self.path}: holds {twice[0]!r} more than once")
-        above = {str(p) for info in found for p in PurePosixPath(info.filename).parents if p.name}
-        self.folders = sorted(above | {info.filename.rstrip("/") for info in found if info.is_dir()})
+        inner = {info.filename.rpartition("/")[0] for info in found}
+        above = {path for folder in inner for path in (PurePosixPath(folder), *PurePosixPath(folder).parents)}
+        self.folders = sorted(str(path) for path in above if path.name)
 
     def open(self, name: str) -> BinaryIO:
         """The content of a file, in memory."""
@@ -130,4 +131,4 @@ def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
