@@ -141,8 +141,11 @@ def test_shifts_are_of_whole_pixels_and_centred() -> None:
     assert shifts.max(axis=0).tolist() == [4, 4]
 
 
-@given(u=st.lists(st.floats(0, 1, exclude_max=True, width=32), min_size=22, max_size=22), w=st.integers(1, 60),
-       h=st.integers(1, 60))  # fmt: skip
+@given(
+    u=st.lists(st.floats(0, 1, exclude_max=True, width=32), min_size=22, max_size=22),
+    w=st.integers(1, 60),
+    h=st.integers(1, 60),
+)
 def test_parts_lie_within_the_image(u: list[float], w: int, h: int) -> None:
     for framing in (RandomResizedCrop(), RandomSquare(), RandomSquare((0.25, 1.0))):
         left, top, right, bottom = framing.box(np.array(u, np.float32)[: framing.draws], w, h)
@@ -211,8 +214,8 @@ def test_movements_are_torchvisions(theirs, fill: float) -> None:
     import torch
 
     x = photos(1, height=15, width=20)
-    for angle, dx, dy, scale, shear in [(30, 0, 0, 1, 0), (0, 3, -2, 1, 0), (0, 0, 0, 1.3, 0), (0, 0, 0, 1, 20),
-                                        (-70, 2, 5, 0.8, -15)]:  # fmt: skip
+    cases = [(30, 0, 0, 1, 0), (0, 3, -2, 1, 0), (0, 0, 0, 1.3, 0), (0, 0, 0, 1, 20), (-70, 2, 5, 0.8, -15)]
+    for angle, dx, dy, scale, shear in cases:
         wanted = theirs.affine(
             torch.from_numpy(x), angle, [dx, dy], scale, [shear, 0.0],
             interpolation=theirs.InterpolationMode.BILINEAR, fill=[fill],

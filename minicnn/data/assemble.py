@@ -1,7 +1,7 @@
 """From images with labels to a data set: splits drawn where there are none, and the constants."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def from_arrays(
 
 def assemble(
     name: str,
-    parts: dict[str, Part],
+    parts: Mapping[str, Part],
     class_names: tuple[str, ...],
     shares: dict[str, int | float],
     *,

@@ -178,4 +178,4 @@ def _files(data: Dataset, split: str) -> list[str]:
 
 def _digest(storage: Storage, file: str) -> bytes:
     with storage.open(file) as content:
-        return hashlib.file_digest(content, "blake2b").digest()
+        return hashlib.blake2b(content.read()).digest()

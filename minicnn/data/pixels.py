@@ -197,7 +197,7 @@ class Pixels:
     def __getitem__(self, which: slice | list[int] | np.ndarray) -> np.ndarray:
         return normalised(self.pixels(which), self.mean, self.std)
 
-    def __array__(self, dtype: np.typing.DTypeLike = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: np.typing.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
     def pixels(self, which: slice | list[int] | np.ndarray, frame: Frame | None = None) -> np.ndarray:
