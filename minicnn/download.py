@@ -61,14 +61,15 @@ def fetch(
     timeout: float = 30.0,
     total_timeout: float = 1800.0,
     progress: bool = True,
+    packed: bool = False,
 ) -> Path:
     """Download `target` from the first of `urls` that sends it whole and unaltered.
 
-    `sha256` (hexadecimal, or the first 8 digits of it or more) is that of the content: of the unpacked bytes
-    where the name of `target` ends in ``.gz``, of the file itself otherwise.  At most `max_bytes` are
-    downloaded, and at most `max_unpacked` bytes come out of them.  `timeout` (seconds) bounds every wait for
-    the server, `total_timeout` the transfer of one mirror's file.  `progress` shows a bar of the bytes on
-    stderr.
+    `sha256` (hexadecimal, or the first 8 digits of it or more) is that of the content: of the unpacked
+    bytes where the name of `target` ends in ``.gz``, of the file itself otherwise or if `packed`.  At most
+    `max_bytes` are downloaded, and at most `max_unpacked` bytes come out of them.  `timeout` (seconds)
+    bounds every wait for the server, `total_timeout` the transfer of one mirror's file.  `progress` shows a
+    bar of the bytes on stderr.
 
     The file appears under its name only when it is complete and right; on failure, Ctrl-C included, nothing
     is left behind but what the next try can go on from, ``.NAME.part`` and ``.NAME.part.version``.  An
@@ -97,7 +98,7 @@ def fetch(
                     resumed = part.size > 0
                     try:
                         _transfer(url, part, max_bytes, timeout, total_timeout, advance)
-                        _verify(part.path, target.suffix == ".gz", sha256, max_unpacked)
+                        _verify(part.path, target.suffix == ".gz" and not packed, sha256, max_unpacked)
                         break
                     except Refused:
                         part.clear()

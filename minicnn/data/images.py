@@ -1,4 +1,4 @@
-"""Opening one image file, whatever it is: upright, with a grey or a colour value for each pixel, or not at all.
+"""Opening one image file, whatever it is: upright, a grey or a colour value for each pixel, or not at all.
 
 Files come from anywhere.  Only formats that Pillow decodes itself are opened, the size in the header is
 looked at before anything is decoded, and whatever goes wrong is one line with the file's name.
@@ -21,7 +21,7 @@ FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 """Those of Pillow's formats that are read; others start programs (EPS), or open further files."""
 
 MAX_PIXELS = 2**27
-"""The largest image that is decoded: 134 million pixels are more than telephones take, and 400 MB in memory."""
+"""The largest image that is decoded: 134 million pixels, more than telephones take, are 400 MB in memory."""
 
 
 def open_image(
@@ -54,7 +54,8 @@ def open_image(
     ('L', (5, 3), 255)
     >>> open_image(io.BytesIO(b"GIF89a"), name="cat.gif")
     Traceback (most recent call last):
-    minicnn.data.idx.DataError: cat.gif: damaged, or no image of a known format (JPEG, PNG, TIFF, BMP, GIF, ...)
+    minicnn.data.idx.DataError: cat.gif: damaged, or no image of a known format (JPEG, PNG, TIFF, BMP, GIF,
+    ...)
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -74,7 +75,9 @@ def open_image(
     except UnidentifiedImageError:
         kinds = ", ".join(FORMATS[:5])
         empty = "the file is empty" if _is_empty(file) else None
-        raise DataError(f"{name}: {empty or f'damaged, or no image of a known format ({kinds}, ...)'}") from None
+        raise DataError(
+            f"{name}: {empty or f'damaged, or no image of a known format ({kinds}, ...)'}"
+        ) from None
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # of a damaged file Pillow says it with whatever its decoder met

@@ -143,7 +143,13 @@ class Recipe:
     label_smoothing: float = 0.0
 
 
-RECIPES = {"digits": Recipe(epochs=20, batch_size=32), "mnist": Recipe(epochs=10, batch_size=64)}
+RECIPES = {
+    "digits": Recipe(epochs=20, batch_size=32),
+    "mnist": Recipe(epochs=10, batch_size=64),
+    "fashion_mnist": Recipe(epochs=10, batch_size=64),
+    "cifar10": Recipe(epochs=30, batch_size=128),
+    "cifar100": Recipe(epochs=30, batch_size=128),
+}
 
 TUNED = {
     # So few images are learnt by heart within ten epochs. With seeds 0 to 14, a strong decay and smoothed

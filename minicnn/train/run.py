@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from minicnn import backend, data, files, models, nn, random, weights
 from minicnn.autograd import no_grad
 from minicnn.data import Dataset
@@ -301,7 +303,7 @@ def _fingerprint(dataset: Dataset) -> dict[str, Any]:
     labels = b"".join(split.labels.tobytes() for split in dataset.splits().values())
     return {
         "sizes": [len(split) for split in dataset.splits().values()],
-        "mean": dataset.mean,
-        "std": dataset.std,
+        "mean": np.asarray(dataset.mean).tolist(),
+        "std": np.asarray(dataset.std).tolist(),
         "labels": zlib.crc32(labels),
     }
