@@ -87,15 +87,21 @@ class Generator:
         return self._seed, first
 
     def uniform(
-        self, shape: Shape = (), low: float = 0.0, high: float = 1.0, dtype: np.typing.DTypeLike = np.float32
+        self,
+        shape: Shape = (),
+        low: float = 0.0,
+        high: float = 1.0,
+        dtype: np.typing.DTypeLike = np.float32,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Draw from the uniform distribution on [low, high).
 
         y = low + (high - low) · u, with u = (24 bits) · 2**-24 for float32, one word a number, and
-        u = (53 bits) · 2**-53 for float64, two words a number. `high` itself is never returned.
+        u = (53 bits) · 2**-53 for float64, two words a number. `high` itself is never returned. `out`, a
+        contiguous array of that shape and dtype, takes the numbers in place of a new array.
 
-        Errors: ValueError if low > high or either is not finite in dtype, or for a dtype other than float32
-        and float64.
+        Errors: ValueError if low > high or either is not finite in dtype, for a dtype other than float32 and
+        float64, or an `out` that does not fit.
 
         >>> y = Generator(0).uniform((2, 3), low=-1.0, high=1.0)
         >>> y.shape, y.dtype.name, bool((abs(y) <= 1).all())
@@ -115,10 +121,15 @@ class Generator:
             y += low
             return np.minimum(y, below_high, out=y)
 
-        return self._draw("uniform", shape, dtype, dtype.itemsize // 4, convert)
+        return self._draw(_place("uniform", shape, dtype, out), dtype.itemsize // 4, convert)
 
     def normal(
-        self, shape: Shape = (), mean: float = 0.0, std: float = 1.0, dtype: np.typing.DTypeLike = np.float32
+        self,
+        shape: Shape = (),
+        mean: float = 0.0,
+        std: float = 1.0,
+        dtype: np.typing.DTypeLike = np.float32,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Draw from the normal distribution with the given mean and standard deviation.
 
@@ -128,11 +139,11 @@ class Generator:
 
         All of it is computed in float64 and then rounded to `dtype`, so float32 numbers are the rounded
         float64 ones. A pair takes four words, and the last number of an odd count takes four too. |z| is at
-        most 8.58.
+        most 8.58. `out` is as in :meth:`uniform`.
 
-        Errors: ValueError if std < 0 or an argument is not finite, or for a dtype other than float32 and
-        float64. Source: G. E. P. Box, M. E. Muller, "A note on the generation of random normal deviates",
-        1958.
+        Errors: ValueError if std < 0 or an argument is not finite, for a dtype other than float32 and
+        float64, or an `out` that does not fit. Source: G. E. P. Box, M. E. Muller, "A note on the generation
+        of random normal deviates", 1958.
 
         >>> Generator(0).normal((2, 3), std=0.01, dtype="float64").shape
         (2, 3)
@@ -154,7 +165,7 @@ class Generator:
             y += mean
             return y
 
-        return self._draw("normal", shape, dtype, 2, convert, group=2)
+        return self._draw(_place("normal", shape, dtype, out), 2, convert, group=2)
 
     def integers(self, low: int, high: int, shape: Shape = ()) -> np.ndarray:
         """Draw integers from {low, ..., high - 1}, each equally likely, as int64.
@@ -245,16 +256,9 @@ class Generator:
         return philox_uint32(seed, first, count)
 
     def _draw(
-        self,
-        function: str,
-        shape: Shape,
-        dtype: np.dtype,
-        words_each: int,
-        convert: Callable[[np.ndarray], np.ndarray],
-        group: int = 1,
+        self, y: np.ndarray, words_each: int, convert: Callable[[np.ndarray], np.ndarray], group: int = 1
     ) -> np.ndarray:
-        """Fill an array of `shape` piecewise with convert(words); numbers come in whole groups."""
-        y = np.empty(_checked_shape(function, shape), dtype)
+        """Fill y piecewise with convert(words); numbers come in whole groups."""
         flat = y.reshape(-1)
         for start in range(0, flat.size, _PIECE):
             piece = flat[start : start + _PIECE]
@@ -270,6 +274,19 @@ def manual_seed(seed: int) -> Generator:
     {'seed': 1, 'offset': 0}
     """
     return default_generator.manual_seed(seed)
+
+
+def _place(function: str, shape: Shape, dtype: np.dtype, out: np.ndarray | None) -> np.ndarray:
+    """Where numbers are to go: `out`, or a new array."""
+    shape = _checked_shape(function, shape)
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise ValueError(
+            f"{function}: out has shape {out.shape} and dtype {out.dtype}, but a contiguous array of shape "
+            f"{shape} and dtype {dtype} is expected"
+        )
+    return out
 
 
 def _checked_shape(function: str, shape: Shape) -> tuple[int, ...]:

@@ -14,13 +14,31 @@ from minicnn.models import (  # importing a family registers its networks
     densenet,  # noqa: F401
     efficientnet,  # noqa: F401
     googlenet,  # noqa: F401
+    inception_resnet,  # noqa: F401
+    inception_v2,  # noqa: F401
+    inception_v3,  # noqa: F401
+    inception_v4,  # noqa: F401
     lenet,  # noqa: F401
+    lenet_1998,  # noqa: F401
     mobilenet,  # noqa: F401
+    nasnet,  # noqa: F401
     resnet,  # noqa: F401
     resnet_v2,  # noqa: F401
     vgg,  # noqa: F401
+    xception,  # noqa: F401
 )
+from minicnn.models.preprocessing import Preprocessing
+from minicnn.models.published import Published, get_model_weights
 from minicnn.models.registry import ModelInfo, create, info, register
 from minicnn.models.registry import names as list
 
-__all__ = ["ModelInfo", "create", "info", "list", "register"]
+__all__ = [
+    "ModelInfo",
+    "Preprocessing",
+    "Published",
+    "create",
+    "get_model_weights",
+    "info",
+    "list",
+    "register",
+]

@@ -47,16 +47,16 @@ STAGES = (
 )
 Stages = Sequence[tuple[int, int, int, int, int]]
 
-# Width, depth, resolution, dropout, parameters.
+# Width, depth, resolution, dropout, parameters, values in buffers, multiply-accumulates.
 SCALES = {
-    "efficientnet_b0": (1.0, 1.0, 224, 0.2, 5_288_548),
-    "efficientnet_b1": (1.0, 1.1, 240, 0.2, 7_794_184),
-    "efficientnet_b2": (1.1, 1.2, 260, 0.3, 9_109_994),
-    "efficientnet_b3": (1.2, 1.4, 300, 0.3, 12_233_232),
-    "efficientnet_b4": (1.4, 1.8, 380, 0.4, 19_341_616),
-    "efficientnet_b5": (1.6, 2.2, 456, 0.4, 30_389_784),
-    "efficientnet_b6": (1.8, 2.6, 528, 0.5, 43_040_704),
-    "efficientnet_b7": (2.0, 3.1, 600, 0.5, 66_347_960),
+    "efficientnet_b0": (1.0, 1.0, 224, 0.2, 5_288_548, 42_016, 385_814_752),
+    "efficientnet_b1": (1.0, 1.1, 240, 0.2, 7_794_184, 62_048, 686_802_832),
+    "efficientnet_b2": (1.1, 1.2, 260, 0.3, 9_109_994, 67_568, 993_561_872),
+    "efficientnet_b3": (1.2, 1.4, 300, 0.3, 12_233_232, 87_296, 1_827_141_392),
+    "efficientnet_b4": (1.4, 1.8, 380, 0.4, 19_341_616, 125_200, 4_393_771_024),
+    "efficientnet_b5": (1.6, 2.2, 456, 0.4, 30_389_784, 172_736, 10_266_384_752),
+    "efficientnet_b6": (1.8, 2.6, 528, 0.5, 43_040_704, 224_432, 19_067_593_536),
+    "efficientnet_b7": (2.0, 3.1, 600, 0.5, 66_347_960, 310_720, 37_745_884_192),
 }
 SLOW_STATISTICS = ("efficientnet_b5", "efficientnet_b6", "efficientnet_b7")
 
@@ -156,7 +156,16 @@ class EfficientNet(nn.Module):
         return self.classifier(self.flatten(x))  # N × num_classes
 
 
-def _enter(name: str, width: float, depth: float, resolution: int, dropout: float, parameters: int) -> None:
+def _enter(
+    name: str,
+    width: float,
+    depth: float,
+    resolution: int,
+    dropout: float,
+    parameters: int,
+    buffers: int,
+    macs: int,
+) -> None:
     """Register a row of ``SCALES``."""
 
     def build(
@@ -171,8 +180,15 @@ def _enter(name: str, width: float, depth: float, resolution: int, dropout: floa
         return EfficientNet(name, num_classes, in_channels, width, depth, dropout, stochastic_depth, stages)
 
     what = "found by a search" if width == depth == 1 else f"B0 with width × {width:g} and depth × {depth:g}"
-    build.__doc__ = f"EfficientNet-{name[-2:].upper()}, {what}: {parameters:,} parameters."
-    register(name=name, input_shape=(3, resolution, resolution))(build)
+    build.__doc__ = f"EfficientNet-{name[-2:].upper()}, {what}."
+    register(
+        name=name,
+        input_shape=(3, resolution, resolution),
+        year=2019,
+        parameters=parameters,
+        buffers=buffers,
+        macs=macs,
+    )(build)
 
 
 for _name, _row in SCALES.items():

@@ -145,7 +145,7 @@ class ResNetV2(nn.Module):
         return self.head(x)  # N × num_classes
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2016, parameters=25_549_480, buffers=45_568, macs=4_089_184_256)
 def resnetv2_50(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -154,11 +154,11 @@ def resnetv2_50(
     stride_on: str = "3x3",
     stem_norm: bool = True,
 ) -> ResNetV2:
-    """ResNet-v2 of 50 layers, activations before convolutions: 25,549,480 parameters."""
+    """ResNet-v2 of 50 layers, activations before convolutions."""
     return ResNetV2("resnetv2_50", depths, num_classes, in_channels, width, stride_on, stem_norm)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2016, parameters=44_541_608, buffers=97_792, macs=7_801_405_440)
 def resnetv2_101(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -167,11 +167,11 @@ def resnetv2_101(
     stride_on: str = "3x3",
     stem_norm: bool = True,
 ) -> ResNetV2:
-    """ResNet-v2 of 101 layers, activations before convolutions: 44,541,608 parameters."""
+    """ResNet-v2 of 101 layers, activations before convolutions."""
     return ResNetV2("resnetv2_101", depths, num_classes, in_channels, width, stride_on, stem_norm)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2016, parameters=60_185_256, buffers=143_872, macs=11_513_626_624)
 def resnetv2_152(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -180,5 +180,5 @@ def resnetv2_152(
     stride_on: str = "3x3",
     stem_norm: bool = True,
 ) -> ResNetV2:
-    """ResNet-v2 of 152 layers, activations before convolutions: 60,185,256 parameters."""
+    """ResNet-v2 of 152 layers, activations before convolutions."""
     return ResNetV2("resnetv2_152", depths, num_classes, in_channels, width, stride_on, stem_norm)

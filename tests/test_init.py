@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import tracemalloc
 from math import sqrt
 
 import numpy as np
 import pytest
+from cases import on_host
 
-from minicnn import nn, random
+from minicnn import backend, nn, random, use
 from minicnn.nn import init
 from minicnn.random import Generator
 
@@ -30,6 +32,30 @@ def test_constants_fill_in_place(fill, value, dtype):
     assert w.data is array
     assert w.dtype == dtype
     assert (w.data == value).all()
+
+
+@pytest.mark.parametrize("fill", [init.uniform_, init.normal_])
+def test_numbers_are_drawn_where_they_stay(fill):
+    """A network of 575 MB must not need twice as much to begin with."""
+    with use(backend.cpu_backend()):
+        w = parameter((2000, 1000))
+    expected = getattr(Generator(5), fill.__name__.strip("_"))((2000, 1000))
+    tracemalloc.start()
+    try:
+        fill(w, generator=Generator(5))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(w.data, expected)
+    assert most < w.data.nbytes / 2
+
+
+def test_part_of_a_tensor_is_filled_in_place():
+    w = parameter((4, 6))
+    init.uniform_(w.detach()[:, ::2], generator=Generator(5))
+    found = on_host(w.data)
+    np.testing.assert_array_equal(found[:, ::2], Generator(5).uniform((4, 3)))
+    assert np.isnan(found[:, 1::2]).all()
 
 
 @pytest.mark.parametrize(

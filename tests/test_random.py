@@ -340,6 +340,17 @@ def test_numpys_global_state_is_left_alone():
         (lambda g: g.uniform(3, dtype=np.int32), ValueError, "dtype is int32, but float32 or float64"),
         (lambda g: g.uniform((3, -1)), ValueError, "uniform: a size in shape is -1"),
         (lambda g: g.uniform(2.5), TypeError, "a size in shape is 2.5"),
+        (lambda g: g.uniform(3, out=np.empty(4, np.float32)), ValueError, r"uniform: out has shape \(4,\)"),
+        (
+            lambda g: g.normal((2, 3), out=np.empty((3, 2), np.float32).T),
+            ValueError,
+            "normal: out has .* contig",
+        ),
+        (
+            lambda g: g.normal(3, out=np.empty(3)),
+            ValueError,
+            "out has .* float64, but .* float32 is expected",
+        ),
         (lambda g: g.normal(3, std=-1.0), ValueError, "std is -1.0"),
         (lambda g: g.normal(3, dtype="float16"), ValueError, "dtype is float16"),
         (lambda g: g.integers(5, 5), ValueError, "low is 5 and high is 5"),

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from cases import assert_close, normal, run
 from test_parity import run_torch
-from test_zoo import SMALL_EFFICIENT, SMALL_RESNET, compare, lively, torchvision, undrawn
+from test_zoo import SMALL_EFFICIENT, SMALL_RESNET, compare, lively, undrawn
 
 import minicnn as mc
 from minicnn import functional as F
 from minicnn import nn
 from minicnn.models.efficientnet import MBConv
 
-__all__ = ["torchvision"]  # a fixture
 
 # EfficientNet
 

@@ -5,10 +5,12 @@ exit code. Those that take options have ``add_options(parser)``, and where their
 ``epilog()``. What only one command needs is imported when that command runs.
 """
 
-from minicnn.commands import exercise, gradcheck, lesson, models, summary, train
+from minicnn.commands import augment, exercise, gradcheck, lesson, models, predict, summary, train
 
 COMMANDS = {
     "train": train,
+    "predict": predict,
+    "augment": augment,
     "models": models,
     "summary": summary,
     "gradcheck": gradcheck,

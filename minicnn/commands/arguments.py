@@ -68,6 +68,15 @@ def number(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r}, but a number of at least 0 is expected")
 
 
+def image_shape(text: str) -> tuple[int, int, int]:
+    """Channels, height and width, as 3x224x224."""
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) == 3 and all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        C, H, W = map(int, parts)
+        return C, H, W
+    raise argparse.ArgumentTypeError(f"{text!r}, but channels, height and width are expected, as 3x224x224")
+
+
 def share(text: str) -> float:
     """A number from 0 to below 1."""
     with contextlib.suppress(ValueError):

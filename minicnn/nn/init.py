@@ -21,7 +21,7 @@ section 2.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod, sqrt
@@ -87,7 +87,9 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     array([0.5, 0.5], dtype=float32)
     """
     _check_tensor("constant_", tensor)
-    return _fill(tensor, val)
+    tensor.data[...] = val
+    tensor.mark_changed()
+    return tensor
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
@@ -103,8 +105,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     _check_tensor("uniform_", tensor)
     if _skipping.get():
         return tensor
-    draw = (generator or random.default_generator).uniform
-    return _fill(tensor, draw(tensor.shape, a, b, tensor.dtype))
+    return _fill(tensor, (generator or random.default_generator).uniform, a, b)
 
 
 def normal_(
@@ -122,8 +123,7 @@ def normal_(
     _check_tensor("normal_", tensor)
     if _skipping.get():
         return tensor
-    draw = (generator or random.default_generator).normal
-    return _fill(tensor, draw(tensor.shape, mean, std, tensor.dtype))
+    return _fill(tensor, (generator or random.default_generator).normal, mean, std)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
@@ -269,9 +269,12 @@ def _check_tensor(function: str, tensor: Tensor) -> None:
         raise TypeError(f"{function}: tensor is {type(tensor).__name__}, but a Tensor is expected")
 
 
-def _fill(tensor: Tensor, values: float | np.ndarray) -> Tensor:
-    if isinstance(values, np.ndarray):  # drawn on the CPU, so that every device begins with the same
-        values = backend.move(values, tensor.device)
-    tensor.data[...] = values
+def _fill(tensor: Tensor, draw: Callable[..., np.ndarray], *arguments: float) -> Tensor:
+    """Numbers are drawn on the CPU, so that every device begins with the same; if need be, in a copy."""
+    data = tensor.data
+    if tensor.device == "cpu" and data.flags.c_contiguous:
+        draw(data.shape, *arguments, data.dtype, out=data)
+    else:
+        data[...] = backend.move(draw(data.shape, *arguments, data.dtype), tensor.device)
     tensor.mark_changed()
     return tensor

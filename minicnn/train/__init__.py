@@ -24,10 +24,12 @@ True
     run         a whole training, as ``minicnn train`` does it
 """
 
-from minicnn.train.checkpoint import CheckpointError, load_weights, save_weights
+from minicnn.train.checkpoint import CheckpointError
 from minicnn.train.history import Epoch
 from minicnn.train.loop import DivergedError, Evaluation, Step, evaluate, train
 from minicnn.train.trainer import Callback, Trainer
+from minicnn.weights import load as load_weights
+from minicnn.weights import save as save_weights
 
 __all__ = [
     "Callback",

@@ -14,12 +14,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minicnn import backend, data, models, nn, random
+import numpy as np
+
+from minicnn import backend, data, files, models, nn, random, weights
 from minicnn.autograd import no_grad
 from minicnn.data import Dataset
+from minicnn.data.preprocess import of_dataset
 from minicnn.nn.module import inference
 from minicnn.tensor import from_numpy
-from minicnn.train import checkpoint, files, folders
+from minicnn.train import checkpoint, folders
 from minicnn.train.checkpoint import Checkpoint, CheckpointError
 from minicnn.train.display import Display, percent
 from minicnn.train.folders import CHECKPOINT, PICTURES, RESULTS, WEIGHTS
@@ -216,7 +219,7 @@ class Run:
         o, test, best = self.options, self.dataset.test, self.trainer.best
         names = self.dataset.class_names
         matrix = draw.confusion_matrix(test.labels, found.predictions, len(names))
-        checkpoint.save_weights(self.trainer.model, self.folder / WEIGHTS)
+        weights.save(self.trainer.model, self.folder / WEIGHTS)
         if plots:
             what, wrong = f"{o.model} on {o.data}", int((found.predictions != test.labels).sum())
             score = f"{percent(found.accuracy)} of {len(test):,} test images right"
@@ -236,6 +239,8 @@ class Run:
         results = {
             "minicnn": self.version,
             "options": asdict(o),
+            "preprocessing": asdict(of_dataset(self.dataset)),
+            "classes": list(names),
             "best_epoch": None if best is None else best.number,
             "test": {
                 "images": len(test),
@@ -298,7 +303,7 @@ def _fingerprint(dataset: Dataset) -> dict[str, Any]:
     labels = b"".join(split.labels.tobytes() for split in dataset.splits().values())
     return {
         "sizes": [len(split) for split in dataset.splits().values()],
-        "mean": dataset.mean,
-        "std": dataset.std,
+        "mean": np.asarray(dataset.mean).tolist(),
+        "std": np.asarray(dataset.std).tolist(),
         "labels": zlib.crc32(labels),
     }
