@@ -13,12 +13,26 @@ from minicnn.models import (  # importing a family registers its networks
     course,  # noqa: F401
     densenet,  # noqa: F401
     googlenet,  # noqa: F401
+    heads,  # noqa: F401
     lenet,  # noqa: F401
     mobilenet,  # noqa: F401
     resnet,  # noqa: F401
+    transfer,
     vgg,  # noqa: F401
 )
 from minicnn.models.registry import ModelInfo, create, info, register
 from minicnn.models.registry import names as list
+from minicnn.models.transfer import cut, freeze, replace_head, unfreeze
 
-__all__ = ["ModelInfo", "create", "info", "list", "register"]
+__all__ = [
+    "ModelInfo",
+    "create",
+    "cut",
+    "freeze",
+    "info",
+    "list",
+    "register",
+    "replace_head",
+    "transfer",
+    "unfreeze",
+]

@@ -5,7 +5,15 @@ exit code. Those that take options have ``add_options(parser)``, and where their
 ``epilog()``. What only one command needs is imported when that command runs.
 """
 
-from minicnn.commands import gradcheck, models, summary, train
+from minicnn.commands import compare, eval, features, gradcheck, models, summary, train
 
-COMMANDS = {"train": train, "models": models, "summary": summary, "gradcheck": gradcheck}
+COMMANDS = {
+    "train": train,
+    "eval": eval,
+    "compare": compare,
+    "features": features,
+    "models": models,
+    "summary": summary,
+    "gradcheck": gradcheck,
+}
 """In the order in which ``minicnn --help`` lists them."""

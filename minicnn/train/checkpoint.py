@@ -8,6 +8,7 @@ safetensors reads it, and such a file from elsewhere can be loaded if its names 
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     altered, or is of another version.
     """
     path = Path(path)
-    arrays, metadata = _open(path, wanted=_KEY)
+    arrays, metadata = open_arrays(path, wanted=_KEY)
     if metadata.get(_DIGEST) != _digest(arrays, metadata[_KEY]):
         raise CheckpointError(f"{path}: damaged, its contents do not have the checksum written with them")
     try:
@@ -78,9 +79,13 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
     Raises OSError, and then a file that was there is as it was.
     """
+    write_weights(path, {name: move(array, "cpu") for name, array in model.state_dict().items()})
+
+
+def write_weights(path: str | os.PathLike[str], arrays: Arrays) -> None:
+    """Write a ``state_dict`` whose arrays are on the CPU; see :func:`save_weights`."""
     from safetensors.numpy import save
 
-    arrays = {name: move(array, "cpu") for name, array in model.state_dict().items()}
     files.write(path, save(arrays, {"made-by": "minicnn"}))
 
 
@@ -100,17 +105,44 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     True
     """
     path = Path(path)
-    arrays, metadata = _open(path)
+    arrays, metadata = open_arrays(path)
     if _KEY in metadata:
         raise CheckpointError(f"{path}: a checkpoint of a training, not weights alone; see Trainer.load")
     check_fit(path, model, arrays)
     model.load_state_dict(arrays)
 
 
-def check_fit(path: Path, model: nn.Module, arrays: Arrays) -> None:
-    """Raise :class:`CheckpointError` unless the arrays have the names, shapes and dtypes of the model's."""
+def read_weights(path: Path) -> Arrays:
+    """The weights in a safetensors file, be it of weights alone or a checkpoint, of which the best are taken.
+
+    Raises :class:`CheckpointError` for a file that is absent, cannot be read, or is damaged.
+    """
+    arrays, metadata = open_arrays(path)
+    if _KEY not in metadata:
+        return arrays
+    return best_of(read(path).arrays)
+
+
+def best_of(arrays: Arrays) -> Arrays:
+    """Of a checkpoint's arrays the weights to use: the best ones, else the averaged, else the last.
+
+    >>> best_of({"model.w": np.zeros(1), "best.w": np.ones(1), "optimizer.0.m": np.zeros(1)})
+    {'w': array([1.])}
+    """
+    for part in ("best", "average", "model"):
+        own = {name.removeprefix(f"{part}."): a for name, a in arrays.items() if name.startswith(f"{part}.")}
+        if own:
+            return own
+    return {}
+
+
+def check_fit(path: Path, model: nn.Module, arrays: Arrays, spared: Sequence[str] = ()) -> None:
+    """Raise :class:`CheckpointError` unless the arrays have the names, shapes and dtypes of the model's.
+
+    Those that are ``spared`` may be missing.
+    """
     own = model.state_dict()
-    faults = [f"{name} is missing" for name in own if name not in arrays]
+    faults = [f"{name} is missing" for name in own if name not in arrays and name not in spared]
     faults += [f"{name} is unexpected" for name in arrays if name not in own]
     faults += [
         f"{name} is {array.dtype} {array.shape}, expected {own[name].dtype} {own[name].shape}"
@@ -122,7 +154,7 @@ def check_fit(path: Path, model: nn.Module, arrays: Arrays) -> None:
         raise CheckpointError(f"{path}: does not fit {type(model).__name__}: {', '.join(faults[:5])}{more}")
 
 
-def _open(path: Path, wanted: str | None = None) -> tuple[Arrays, dict[str, str]]:
+def open_arrays(path: Path, wanted: str | None = None) -> tuple[Arrays, dict[str, str]]:
     """Arrays and metadata of a safetensors file; where a key is ``wanted`` in the metadata, no array is read
     from a file without it."""
     from safetensors import SafetensorError, safe_open

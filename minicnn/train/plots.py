@@ -7,7 +7,7 @@ blue is what is right or training, vermilion what is wrong or validation.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#8A8A8A", "#222222"
+
+COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, GREY)
+"""For several trainings in one chart."""
 
 COUNTS_UP_TO = 20
 """Classes up to which a confusion matrix has room for its counts."""
@@ -69,18 +72,6 @@ def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> b
     return _png(figure)
 
 
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """How often images of class t were taken for class p.
-
-    Shapes: labels and predictions (N,), the matrix (classes, classes) with t down and p across. Dtype: int64.
-
-    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
-    array([[1, 1],
-           [0, 1]])
-    """
-    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
-
-
 def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> bytes:
     """A confusion matrix with its counts: what is right in blue, mistakes in vermilion."""
     classes = len(class_names)
@@ -109,6 +100,76 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> byt
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(title, color=INK, fontsize=11)
+    return _png(figure)
+
+
+def classes(figures: Mapping[str, Mapping[str, float]], title: str) -> bytes:
+    """Precision, recall and F1 of each class as bars; ``figures`` has them by class and name."""
+    rows = len(figures)
+    figure = _figure(8, min(16, 1.6 + 0.42 * rows))
+    axes = figure.subplots()
+    y = np.arange(rows)
+    kinds = (
+        ("precision", BLUE, "precision: of what was taken for it, what is"),
+        ("recall", VERMILION, "recall: of what is, what was found"),
+        ("f1", GREY, "F1"),
+    )
+    for i, (kind, colour, label) in enumerate(kinds):
+        axes.barh(
+            y + 0.27 * (i - 1), [row[kind] for row in figures.values()], 0.25, color=colour, label=label
+        )
+    axes.set_yticks(y, list(figures))
+    axes.invert_yaxis()
+    lowest = min(row[kind] for row in figures.values() for kind, *_ in kinds)
+    axes.set_xlim(0 if lowest < 0.6 else 0.5 if lowest < 0.9 else 0.9, 1)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g} %")
+    axes.grid(axis="x", color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, color=INK, fontsize=11)
+    figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=9)
+    return _png(figure)
+
+
+def comparison(runs: Sequence[tuple[str, Sequence[Epoch]]]) -> bytes:
+    """The curves of several trainings in one chart: validation drawn through, training dashed."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(11, 4.6)
+    panels = (("loss", "loss", "validation_loss"), ("accuracy", "accuracy", "validation_accuracy"))
+    for axes, (name, training, validation) in zip(figure.subplots(1, 2), panels, strict=True):
+        for i, (title, history) in enumerate(runs):
+            colour, validated = COLOURS[i % len(COLOURS)], all(e.validation_loss is not None for e in history)
+            numbers = [epoch.number for epoch in history]
+            mark = "o" if len(history) < 3 else None
+            if validated:
+                values = [getattr(epoch, validation) for epoch in history]
+                axes.plot(numbers, values, color=colour, marker=mark, label=title)
+            values = [getattr(epoch, training) for epoch in history]
+            axes.plot(
+                numbers,
+                values,
+                "--",
+                color=colour,
+                marker=None if validated else mark,
+                linewidth=1,
+                alpha=0.7,
+                label=None if validated else title,
+            )
+        axes.set_title(name, fontsize=11, color=INK)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(color="#DDDDDD", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    loss, accuracy = figure.axes
+    loss.set_yscale("log")
+    loss.set_title("loss (logarithmic)", fontsize=11, color=INK)
+    accuracy.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
+    figure.suptitle("validation drawn through, training dashed", color=INK, fontsize=11)
+    handles, labels = accuracy.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, frameon=False, loc="outside lower center", ncols=min(len(runs), 4), fontsize=9
+    )
     return _png(figure)
 
 
