@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import minicnn as mc
-from minicnn import backend, cli, data, models, nn, train
+from minicnn import backend, cli, data, models, nn, train, weights
 from minicnn.train import checkpoint, folders
 
 ROOT = Path(__file__).parent.parent
@@ -341,7 +341,7 @@ def test_a_full_disk_at_the_beginning(run, small, monkeypatch):
 
 def test_a_full_disk_at_the_end(run, small, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_weights", full_disk)
+        patch.setattr(weights, "save", full_disk)
         one_line(run("train", small, "--epochs", 1, "--out", "x"), 1, "No space left on device")
     assert {path.name for path in Path("x").iterdir()} == {"checkpoint.safetensors", "history.csv"}
     assert run("train", small, "--resume", "--no-plots", "--out", "x")[0] == 0
@@ -366,7 +366,7 @@ def test_ctrl_c_after_training(run, small, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_weights", struck)
+        patch.setattr(weights, "save", struck)
         result = run("train", small, "--epochs", 1, "--no-plots", "--out", "x")
     one_line(
         result, 1, "interrupted; continue from the last checkpoint with: minicnn train small", "--resume"

@@ -14,8 +14,7 @@ from emulator import module, use
 import minicnn as mc
 from minicnn import backend, data, models, nn, optim
 from minicnn.cli import main
-from minicnn.train import Trainer
-from minicnn.train.checkpoint import load_weights, save_weights
+from minicnn.train import Trainer, load_weights, save_weights
 from minicnn.train.loop import DivergedError, evaluate, train
 
 

@@ -14,7 +14,8 @@ def run(given: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from minicnn.train import files, plots
+    from minicnn import files
+    from minicnn.train import plots
     from minicnn.train.comparison import differences, read
     from minicnn.train.display import percent
 
@@ -23,10 +24,10 @@ def run(given: argparse.Namespace) -> int:
     table = Table(box=box.SIMPLE_HEAD)
     for name, justify in (
         *(("training", "left"), ("epochs", "right"), ("best", "right"), ("validation", "right")),
-        *(("test", "right"), ("seconds", "right"), ("what differs", "left")),
+        *(("test", "right"), ("seconds", "right")),
     ):
-        table.add_column(name, justify=justify, no_wrap=name not in ("training", "what differs"))
-    for found, words in zip(runs, differences(runs), strict=True):
+        table.add_column(name, justify=justify)
+    for found in runs:
         best = found.best
         accuracy = None if best is None else best.validation_accuracy
         table.add_row(
@@ -36,10 +37,12 @@ def run(given: argparse.Namespace) -> int:
             "" if accuracy is None else percent(accuracy),
             "" if found.test is None else percent(found.test),
             f"{sum(epoch.seconds for epoch in found.history):.1f}",
-            words,
         )
     console = Console()
     console.print(table, highlight=False)
+    for found, words in zip(runs, differences(runs), strict=True):
+        line = f"{found.name}: {words or 'the same options'}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     files.write(given.out, plots.comparison([(found.name, found.history) for found in runs]))
     console.print(f"saved {given.out}", highlight=False, markup=False, soft_wrap=True)
     return 0
@@ -48,10 +51,5 @@ def run(given: argparse.Namespace) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options after the command."""
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of trainings")
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        type=Path,
-        default=Path("comparison.png"),
-        help="the picture (comparison.png)",
-    )
+    picture = Path("comparison.png")
+    parser.add_argument("--out", metavar="FILE", type=Path, default=picture, help=f"the picture ({picture})")

@@ -88,16 +88,15 @@ def _print(trained: Trained, what: str, figures: dict[str, Any]) -> None:
     for column in ("precision", "recall", "F1", "images"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in figures["classes"].items():
-        table.add_row(
-            name, *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), f"{row['images']:,}"
-        )
+        shares = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
+        table.add_row(name, *shares, f"{row['images']:,}")
     words = [f"accuracy {percent(figures['accuracy'])}", f"loss {figures['loss']:.4f}"]
     if "top5" in figures:
         words.insert(1, f"top-5 {percent(figures['top5'])}")
     console = Console()
-    console.print(
-        f"{trained.options.model} after {trained.epochs} epochs, {what}", highlight=False, markup=False
-    )
+    epochs = f"{trained.epochs} epoch" + "s" * (trained.epochs != 1)
+    heading = f"{trained.options.model} after {epochs}, {what}"
+    console.print(heading, highlight=False, markup=False)
     console.print(f"{', '.join(words)} on {figures['images']:,} images", highlight=False)
     console.print(table, highlight=False)
 
@@ -111,7 +110,8 @@ def _write(
     """Write the figures and the pictures; return their names."""
     from dataclasses import replace
 
-    from minicnn.train import files, results
+    from minicnn import files
+    from minicnn.train import results
 
     trained, dataset, split, found = measured
     contents = {"evaluation.json": (json.dumps(document, indent=1) + "\n").encode()}

@@ -5,34 +5,26 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import minicnn
+from minicnn.backend import unknown
 from minicnn.commands.arguments import add_data, add_device, user_input, whole
+
+if TYPE_CHECKING:
+    from minicnn import nn
+    from minicnn.data import Dataset
 
 
 def run(given: argparse.Namespace) -> int:
     """Compute the features of a data set once, for heads to be trained on."""
-    from minicnn import backend, models
+    from minicnn import backend
     from minicnn.train import features
-    from minicnn.train.options import complete
-    from minicnn.train.prepare import load_data, network_options
-    from minicnn.train.saved import open_run, start_from
 
     with user_input():
         if given.out.exists():
             raise ValueError(f"{given.out}: is there already; name another file with --out")
-        if given.network in models.list():
-            options = complete({"model": given.network, "data": given.data or "digits", "seed": given.seed})
-            dataset = load_data(options, options.data, given.data_dir)
-            minicnn.manual_seed(given.seed)
-            model = models.create(given.network, **network_options(given.network, dataset))
-            if given.weights is not None:
-                start_from(model, given.weights)
-        else:
-            trained = open_run(given.network)
-            model, options = trained.model, trained.options
-            dataset = load_data(options, given.data or options.data, given.data_dir)
-            dataset = trained.normalise(dataset)
+        model, dataset = _by_name(given) if given.network in minicnn.models.list() else _trained(given)
         if given.at is not None:
             model.get_submodule(given.at)
         model.to(backend.resolve(given.device))
@@ -46,6 +38,34 @@ def run(given: argparse.Namespace) -> int:
     print(f"features of {images:,} images, {shape} each, in {seconds:.1f} s: {given.out}")
     print(f"train a head on them with: minicnn train linear_head --data {given.out}")
     return 0
+
+
+def _by_name(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
+    """A network that was named, with weights from a file, and the data."""
+    from minicnn.train.options import complete
+    from minicnn.train.prepare import load_data, network_options
+    from minicnn.train.saved import start_from
+
+    options = complete({"model": given.network, "data": given.data or "digits", "seed": given.seed})
+    dataset = load_data(options, options.data, given.data_dir)
+    minicnn.manual_seed(given.seed)
+    model = minicnn.models.create(given.network, **network_options(given.network, dataset))
+    if given.weights is not None:
+        start_from(model, given.weights)
+    return model, dataset
+
+
+def _trained(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
+    """A network as a training left it, and the data as it saw them."""
+    from minicnn.train.prepare import load_data
+    from minicnn.train.saved import open_run
+
+    if not Path(given.network).exists():
+        words = unknown(given.network, minicnn.models.list())
+        raise ValueError(f"{given.network}: no training is there, and as a network {words}")
+    trained = open_run(given.network)
+    dataset = load_data(trained.options, given.data or trained.options.data, given.data_dir)
+    return trained.model, trained.normalise(dataset)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -32,7 +32,6 @@ True
     trainer     epochs, validation, the best weights
     callbacks   who looks on, and may stop it
     state       a trainer's whole state as arrays and a document
-    files       files that are never half written
     checkpoint  a training's state, and a model's weights, in files
     interrupt   Ctrl-C between two steps
     display     a bar and curves of text, or a line for each epoch
@@ -51,12 +50,14 @@ True
 
 from minicnn.train.averaging import WeightAverage
 from minicnn.train.callbacks import Callback, EarlyStopping, HistoryFile, SaveBest
-from minicnn.train.checkpoint import CheckpointError, load_weights, save_weights
+from minicnn.train.checkpoint import CheckpointError
 from minicnn.train.history import Epoch
 from minicnn.train.loop import DivergedError, Evaluation, Step, evaluate, train
 from minicnn.train.mixing import CutMix, MixUp
 from minicnn.train.saved import open_run
 from minicnn.train.trainer import Trainer
+from minicnn.weights import load as load_weights
+from minicnn.weights import save as save_weights
 
 __all__ = [
     "Callback",

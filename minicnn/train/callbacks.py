@@ -25,7 +25,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minicnn.train import checkpoint, files
+from minicnn import files, weights
 from minicnn.train.history import Epoch
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class SaveBest(Callback):
     """Writes the weights to a file whenever validation finds an epoch better than all before.
 
     They are those of the average where the trainer has one. The file can be loaded with
-    :func:`~minicnn.train.load_weights`.
+    :func:`minicnn.weights.load`.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -137,4 +137,4 @@ class SaveBest(Callback):
 
     def on_epoch(self, trainer: Trainer) -> None:
         if trainer.best is trainer.history[-1]:
-            checkpoint.write_weights(self.path, trainer.best_weights)
+            weights.save(trainer.judged, self.path)

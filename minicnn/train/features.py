@@ -22,13 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import nn
+from minicnn import files, nn
 from minicnn.autograd import no_grad
 from minicnn.data import Dataset, Split, batches
 from minicnn.models.transfer import Trunk, head_name
 from minicnn.nn.module import inference
 from minicnn.tensor import Tensor, from_numpy
-from minicnn.train import files
 from minicnn.train.checkpoint import CheckpointError, open_arrays
 from minicnn.train.loop import home
 
@@ -106,9 +105,7 @@ def load(path: str | os.PathLike[str]) -> Dataset:
     Raises :class:`CheckpointError`, in a line that begins with the file's name, for anything else.
     """
     path = Path(path)
-    arrays, metadata = open_arrays(path)
-    if KEY not in metadata:
-        raise CheckpointError(f"{path}: holds no features; `minicnn features` writes such files")
+    arrays, metadata = open_arrays(path, KEY, "holds no features; `minicnn features` writes such files")
     try:
         document = json.loads(metadata[KEY])
         splits = [

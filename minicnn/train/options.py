@@ -68,7 +68,7 @@ class Options:
         words += [f"mixup {self.mixup:g}"] if self.mixup is not None else []
         words += [f"cutmix {self.cutmix:g}"] if self.cutmix is not None else []
         pieces = f" in {self.accumulate} pieces" if self.accumulate > 1 else ""
-        early = f" unless {self.early_stopping} bring nothing" if self.early_stopping is not None else ""
+        early = "" if self.early_stopping is None else f" or until {self.early_stopping} bring nothing"
         words += [
             f"batch size {self.batch_size}{pieces}",
             f"{self.epochs} epochs{early}",

@@ -35,7 +35,7 @@ MISTAKES = 16
 
 def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> bytes:
     """Loss and accuracy against epochs, for training and validation; ``best`` is marked."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import MaxNLocator
 
     figure = _figure(10, 4.2)
     figure.suptitle(title, color=INK)
@@ -61,13 +61,9 @@ def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> b
     loss, accuracy = figure.axes
     values = [v for epoch in history for v in (epoch.loss, epoch.validation_loss) if v]
     if values and max(values) > 10 * min(values):  # or all but the first epochs would be flat
-        loss.set_yscale("log")
-        loss.set_title("loss (logarithmic)", fontsize=11, color=INK)
-        loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        loss.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        loss.yaxis.set_minor_formatter(NullFormatter())
+        _logarithmic(loss)
     accuracy.set_ylim(top=1.0)
-    accuracy.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+    accuracy.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
     accuracy.legend(frameon=False, loc="lower right")
     return _png(figure)
 
@@ -103,31 +99,38 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> byt
     return _png(figure)
 
 
+def _logarithmic(axes: Axes) -> None:
+    """The loss on a logarithmic axis, with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.set_title("loss (logarithmic)", fontsize=11, color=INK)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def classes(figures: Mapping[str, Mapping[str, float]], title: str) -> bytes:
-    """Precision, recall and F1 of each class as bars; ``figures`` has them by class and name."""
-    rows = len(figures)
-    figure = _figure(8, min(16, 1.6 + 0.42 * rows))
+    """Precision, recall and F1 of each class as dots; ``figures`` has them by class and name."""
+    figure = _figure(8, min(16, 1.8 + 0.3 * len(figures)))
     axes = figure.subplots()
-    y = np.arange(rows)
+    y = np.arange(len(figures))
     kinds = (
-        ("precision", BLUE, "precision: of what was taken for it, what is"),
-        ("recall", VERMILION, "recall: of what is, what was found"),
-        ("f1", GREY, "F1"),
+        ("precision", "o", BLUE, "precision: of what was taken for it, the share that is"),
+        ("recall", "D", VERMILION, "recall: of what it is, the share that was found"),
+        ("f1", "|", INK, "F1: between the two"),
     )
-    for i, (kind, colour, label) in enumerate(kinds):
-        axes.barh(
-            y + 0.27 * (i - 1), [row[kind] for row in figures.values()], 0.25, color=colour, label=label
-        )
+    for kind, mark, colour, label in kinds:
+        values = [row[kind] for row in figures.values()]
+        axes.plot(values, y, mark, color=colour, alpha=0.85, label=label, clip_on=False)
     axes.set_yticks(y, list(figures))
-    axes.invert_yaxis()
-    lowest = min(row[kind] for row in figures.values() for kind, *_ in kinds)
-    axes.set_xlim(0 if lowest < 0.6 else 0.5 if lowest < 0.9 else 0.9, 1)
+    axes.set_ylim(len(figures) - 0.5, -0.5)
+    axes.set_xlim(right=1)
     axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g} %")
-    axes.grid(axis="x", color="#DDDDDD", linewidth=0.7)
-    axes.set_axisbelow(True)
+    axes.grid(color="#DDDDDD", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title, color=INK, fontsize=11)
-    figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=9)
+    figure.legend(frameon=False, loc="outside lower center", fontsize=9)
     return _png(figure)
 
 
@@ -162,8 +165,7 @@ def comparison(runs: Sequence[tuple[str, Sequence[Epoch]]]) -> bytes:
         axes.grid(color="#DDDDDD", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)
     loss, accuracy = figure.axes
-    loss.set_yscale("log")
-    loss.set_title("loss (logarithmic)", fontsize=11, color=INK)
+    _logarithmic(loss)
     accuracy.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
     figure.suptitle("validation drawn through, training dashed", color=INK, fontsize=11)
     handles, labels = accuracy.get_legend_handles_labels()

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minicnn import backend, kernels, models
+from minicnn import backend, files, kernels, models, weights
 from minicnn.data import Dataset
-from minicnn.train import checkpoint, files, folders, results
+from minicnn.train import folders, results
 from minicnn.train.callbacks import Callback, EarlyStopping, HistoryFile
 from minicnn.train.display import Display, percent
 from minicnn.train.folders import CHECKPOINT, CURVES, HISTORY, RESULTS, WEIGHTS
@@ -149,7 +149,7 @@ class Run:
         """Write weights, pictures and, last, the results; return the names of everything in the folder."""
         o, history, best = self.options, self.trainer.history, self.trainer.best
         what = f"{o.model} on {o.data}"
-        checkpoint.save_weights(self.trainer.model, self.folder / WEIGHTS)
+        weights.save(self.trainer.model, self.folder / WEIGHTS)
         pictures = {}
         if plots:
             from minicnn.train import plots as draw

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn import models, nn
+from minicnn import models, nn, weights
 from minicnn.data import Dataset, Split
-from minicnn.models import transfer
 from minicnn.train import checkpoint
-from minicnn.train.checkpoint import Arrays, Checkpoint, CheckpointError, best_of, check_fit
+from minicnn.train.checkpoint import Checkpoint, CheckpointError, best_of, check_fit
 from minicnn.train.folders import CHECKPOINT, WEIGHTS
 from minicnn.train.options import Options, read
 
@@ -80,25 +79,16 @@ def _checkpoint(path: Path) -> Checkpoint:
 def start_from(model: nn.Module, path: Path) -> list[str]:
     """Give a model the weights of a file or of a training's folder; its head may be for other classes.
 
-    Returns the names of the head's parameters that do not fit and were left as they are. Raises
-    :class:`CheckpointError` where something else does not fit; the model is then as it was.
+    Returns the names of the head's parameters that did not fit and were left as they are. Raises
+    :class:`~minicnn.weights.WeightsError` or :class:`CheckpointError`, both of them ValueError, where
+    something else does not fit; the model is then as it was.
     """
-    where, arrays = _weights(path)
-    own = model.state_dict()
-    inside = transfer.head_name(model) + "."
-    left = [
-        name
-        for name in own
-        if name.startswith(inside) and (name not in arrays or arrays[name].shape != own[name].shape)
-    ]
-    arrays = {name: array for name, array in arrays.items() if name not in left}
-    check_fit(where, model, arrays, spared=left)
-    model.load_state_dict(arrays, strict=False)
-    return left
-
-
-def _weights(path: Path) -> tuple[Path, Arrays]:
-    """The weights in a file, in a checkpoint, or in a training's folder; and which file that was."""
-    if path.is_dir():
-        path = path / (CHECKPOINT if (path / CHECKPOINT).exists() else WEIGHTS)
-    return path, checkpoint.read_weights(path)
+    if path.is_dir() or path.name == CHECKPOINT:
+        found = _checkpoint(path)
+        try:
+            report = weights.load(model, best_of(found.arrays), replace_head=True)
+        except weights.WeightsError as error:
+            raise CheckpointError(f"{found.path}: {str(error).removeprefix('arrays: ')}") from None
+    else:
+        report = weights.load(model, path, replace_head=True)
+    return [name for name, *_ in report.misshaped] + list(report.missing)
