@@ -20,15 +20,20 @@ from minicnn.models import (  # importing a family registers its networks
     transfer,
     vgg,  # noqa: F401
 )
+from minicnn.models.preprocessing import Preprocessing
+from minicnn.models.published import Published, get_model_weights
 from minicnn.models.registry import ModelInfo, create, info, register
 from minicnn.models.registry import names as list
 from minicnn.models.transfer import cut, freeze, replace_head, unfreeze
 
 __all__ = [
     "ModelInfo",
+    "Preprocessing",
+    "Published",
     "create",
     "cut",
     "freeze",
+    "get_model_weights",
     "info",
     "list",
     "register",

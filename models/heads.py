@@ -33,13 +33,13 @@ class Head(nn.Sequential):
         return super().forward(x)
 
 
-@register(input_shape=(512, 1, 1))
+@register(input_shape=(512, 1, 1), parameters=5_130, macs=5_120)
 def linear_head(num_classes: int = 10, in_channels: int = 512) -> Head:
     """Softmax regression on features: 5,130 parameters."""
     return Head("linear_head", num_classes, in_channels, hidden=0, dropout=0.0)
 
 
-@register(input_shape=(512, 1, 1))
+@register(input_shape=(512, 1, 1), parameters=133_898, macs=133_632)
 def mlp_head(num_classes: int = 10, in_channels: int = 512, hidden: int = 256, dropout: float = 0.5) -> Head:
     """One hidden layer with dropout on features: 133,898 parameters."""
     return Head("mlp_head", num_classes, in_channels, hidden, dropout)

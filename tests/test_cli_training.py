@@ -153,7 +153,7 @@ def test_early_stopping_by_command(run, small):
 def test_recipes_of_the_literature(run, small, recipe):
     """Their figures, as the papers have them; an option that is given goes before the recipe."""
     options = ("--epochs", 1, "--batch-size", 300, "--validation", 100, "--no-plots", "--out", "x")
-    code, _, err = run("train", small, "--recipe", recipe, *options)
+    code, _, err = run("train", small, "--recipe", recipe, "--augment", "none", *options)
     assert (code, err) == (0, "")
     found = json.loads(Path("x/results.json").read_text())["options"]
     assert (found["recipe"], found["batch_size"], found["validation"]) == (recipe, 300, 100)
@@ -163,6 +163,8 @@ def test_recipes_of_the_literature(run, small, recipe):
         "vgg2014": (0.01, 0.9, 5e-4, "plateau"),
         "resnet-cifar2015": (0.1, 0.9, 1e-4, "halves"),
     }
+    augmentations = {"alexnet2012": "alexnet", "vgg2014": "vgg", "resnet-cifar2015": "cifar"}
+    assert PAPERS[recipe].augment == augmentations.get(recipe)
     assert tuple(found[k] for k in ("lr", "momentum", "weight_decay", "schedule")) == figures[recipe]
     assert f"{PAPERS[recipe].source[:14]}" in " ".join(run("train", "--help")[1].split())
 
@@ -292,9 +294,8 @@ def test_eval_on_labels_that_the_network_does_not_know(run, small):
     run("train", "linear_head", "--data", "two.safetensors", "--epochs", 1, "--no-plots", "--out", "x")
     features.save("three.safetensors", made_of_features(3))
     result = run("eval", "x", "--data", "three.safetensors")
-    one_line(
-        result, 2, "data: three.safetensors has the label 2, but linear_head in x/checkpoint.safetensors"
-    )
+    words = "data: made has the class 'c', but linear_head in x/checkpoint.safetensors was trained for a, b"
+    one_line(result, 2, words)
 
 
 def made_of_features(classes, seed=0):
@@ -410,6 +411,10 @@ WRONG = [
     ("train lenet5 --accumulate 0", "--accumulate"),
     ("train lenet5 --ema 1", "--ema: '1', but a number from 0 to below 1"),
     ("train lenet5 --mixup 9", "MixUp: alpha is 9.0, but 0 < alpha <= 4"),
+    ("train lenet5 --augment flop", "augment: 'flop' is unknown; did you mean 'flip'?"),
+    ("train lenet5 --recipe alexnet2012", "PCANoise: the images have 1 channels, but 3 colours"),
+    ("train lenet5 --workers -1", "--workers"),
+    ("train lenet5 --on-error skp", "did you mean 'skip'?"),
     ("train lenet5 --decay some", "'some' is unknown"),
     ("train lenet5 --freeze c1,c9", "freeze: 'c9' names nothing in LeNet5 (it has c1, tanh1"),
     ("train lenet5 --freeze base --unfreeze heads", "unfreeze: 'heads' names nothing"),

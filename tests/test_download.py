@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from minicnn.data.mnist import ENVIRONMENT_VARIABLE, FILES, PACKED_BOUND, find_files
+from minicnn.data.mnist import ENVIRONMENT_VARIABLE, MNIST, PACKED_BOUND, find_files
 from minicnn.download import DownloadError, fetch
 
 CONTENT = bytes(range(256)) * 400
@@ -318,7 +318,7 @@ def real_mnist() -> list[Path]:
 def test_the_real_files_pass_and_a_flipped_bit_does_not(
     server: Server, tmp_path: Path, real_mnist: list[Path]
 ) -> None:
-    for file, path in zip(FILES, real_mnist, strict=True):
+    for file, path in zip(MNIST.files, real_mnist, strict=True):
         content = path.read_bytes()
         limits = {"sha256": file.sha256, "max_bytes": PACKED_BOUND, "max_unpacked": file.size}
         target = tmp_path / f"{file.stem}.gz"
@@ -333,5 +333,5 @@ def test_the_real_files_pass_and_a_flipped_bit_does_not(
 
 def test_a_real_file_under_another_s_name(server: Server, tmp_path: Path, real_mnist: list[Path]) -> None:
     url = server.url("/labels", body(real_mnist[1].read_bytes()))
-    options = {"sha256": FILES[3].sha256, "max_bytes": PACKED_BOUND, "max_unpacked": FILES[1].size}
+    options = {"sha256": MNIST.files[3].sha256, "max_bytes": PACKED_BOUND, "max_unpacked": MNIST.files[1].size}
     assert "wrong content" in refused([url], tmp_path / "t10k-labels-idx1-ubyte.gz", **options)

@@ -46,10 +46,13 @@ def add_data(parser: argparse.ArgumentParser, help: str) -> None:
 
 
 def data_source(text: str) -> str:
-    """The name of a data set, or a file of features."""
-    from minicnn.train.recipes import FEATURES_SUFFIX, RECIPES
+    """The name of a data set, the path of images, or a file of features."""
+    from minicnn.data.catalogue import NAMES, is_path, unknown_data
+    from minicnn.train.recipes import FEATURES_SUFFIX
 
-    return text if text.endswith(FEATURES_SUFFIX) else one_of(RECIPES)(text)
+    if text in NAMES or text.endswith(FEATURES_SUFFIX) or is_path(text):
+        return text
+    raise argparse.ArgumentTypeError(unknown_data(text))
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +103,15 @@ def above_zero(text: str) -> float:
         if 0 < float(text) < float("inf"):
             return float(text)
     raise argparse.ArgumentTypeError(f"{text!r}, but a number above 0 is expected")
+
+
+def image_shape(text: str) -> tuple[int, int, int]:
+    """Channels, height and width, as 3x224x224."""
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) == 3 and all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        C, H, W = map(int, parts)
+        return C, H, W
+    raise argparse.ArgumentTypeError(f"{text!r}, but channels, height and width are expected, as 3x224x224")
 
 
 def share(text: str) -> float:

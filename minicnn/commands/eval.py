@@ -28,7 +28,7 @@ def run(given: argparse.Namespace) -> int:
         trained = open_run(given.run_or_checkpoint)
         device = backend.resolve(given.device)
         name = given.data or trained.options.data
-        dataset = trained.normalise(load_data(trained.options, name, given.data_dir))
+        dataset = trained.prepared(load_data(trained.options, name, given.data_dir))
         split = _checked(trained, dataset, name, given.split)
     with kernels.use(precision=trained.options.precision):
         found = evaluate(trained.model.to(device), split, batch_size=given.batch_size)
@@ -63,16 +63,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _checked(trained: Trained, dataset: Dataset, name: str, which: str) -> Split:
-    """The split, if there are images in it and its labels are among the network's classes."""
+    """The split, if there are images in it."""
     split = dataset.splits()[which]
     if not len(split):
         raise ValueError(f"split: {name} has no {which} images as {trained.path} was trained")
-    known = len(trained.classes)
-    if split.labels.max() >= known:
-        raise ValueError(
-            f"data: {name} has the label {split.labels.max()}, but {trained.options.model} in {trained.path} "
-            f"was trained for the {known} classes {', '.join(trained.classes[:12])}"
-        )
     return split
 
 
@@ -108,8 +102,6 @@ def _write(
     given: argparse.Namespace,
 ) -> list[str]:
     """Write the figures and the pictures; return their names."""
-    from dataclasses import replace
-
     from minicnn import files
     from minicnn.train import results
 
@@ -118,9 +110,8 @@ def _write(
     if given.plots:
         from minicnn.train import plots
 
-        own = replace(dataset, class_names=trained.classes)
         what = f"{trained.options.model} on {Path(document['data']).stem}"
-        contents |= results.pictures(own, split, given.split, found, what)
+        contents |= results.pictures(dataset, split, given.split, found, what)
         contents["classes.png"] = plots.classes(document["classes"], f"{what}: precision, recall and F1")
     out.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():

@@ -65,7 +65,7 @@ def _trained(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
         raise ValueError(f"{given.network}: no training is there, and as a network {words}")
     trained = open_run(given.network)
     dataset = load_data(trained.options, given.data or trained.options.data, given.data_dir)
-    return trained.model, trained.normalise(dataset)
+    return trained.model, trained.prepared(dataset)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -45,6 +45,7 @@ def run(given: argparse.Namespace) -> int:
             out=given.out,
             resume=given.resume,
             device=given.device,
+            workers=given.workers,
             version=minicnn.__version__,
         )
     try:
@@ -65,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, metavar=metavar, help=help, type=type, default=None)
 
     add_model(parser, "MODEL")
-    add_data(parser, f"{', '.join(RECIPES)}, or a file of features (digits, which are in the package)")
+    add_data(parser, f"{', '.join(RECIPES)}, a folder or zip of images, or a file of features (digits)")
     option("--recipe", "NAME", "a set-up of the literature, see below", one_of(PAPERS))
     option("--validation", "N", "images held out of the training: a number, or a fraction", part)
     option("--epochs", "N", "passes over the training images", whole(1))
@@ -77,6 +78,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--decay", "WHAT", "; ".join(f"{k}: {v}" for k, v in DECAYS.items()) + " (all)", one_of(DECAYS))
     option("--label-smoothing", "S", "the share of a label that goes to all classes alike", share)
     option("--schedule", "NAME", "of the learning rate, see below", one_of(SCHEDULES))
+    option("--augment", "NAMES", "what is done to training images, such as flip,crop4; see `minicnn augment`")
+    option("--on-error", "WHAT", "at a broken image: raise, or skip it (raise)", one_of(("raise", "skip")))
     option("--early-stopping", "N", "end when N epochs in a row were no better on validation", whole(1))
     option("--clip", "NORM", "bound of the norm of all gradients together", above_zero)
     option("--clip-value", "V", "bound of each entry of the gradients", above_zero)
@@ -93,6 +96,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     words = "what factors may be rounded to on a GPU: tf32, bf16, or fp32: not at all (fp32)"
     option("--precision", "NAME", words, one_of(PRECISIONS))
     option("--seed", "N", "for the splits, the weights, the order and dropout (0)", whole(0))
+    parser.add_argument("--workers", metavar="N", type=whole(0), help="threads that read images ahead")
     add_device(parser)
     option("--out", "DIR", "folder for everything that is written (runs/MODEL-DATA)", Path)
     parser.add_argument("--resume", action="store_true", help="go on where a training was interrupted")

@@ -63,7 +63,8 @@ class EarlyStopping(Callback):
     >>> from minicnn import data, models, optim, train
     >>> digits, model = data.load("digits"), models.create("mlp_300_100")
     >>> trainer = train.Trainer(model, optim.SGD(model.parameters(), lr=0.0))  # which learns nothing
-    >>> trainer.fit(digits.train, digits.validation, epochs=9, callbacks=[train.EarlyStopping(2)])
+    >>> few = digits.train.take(slice(64))
+    >>> trainer.fit(few, digits.validation, epochs=9, callbacks=[train.EarlyStopping(2)])
     >>> trainer.epoch, trainer.stopped
     (3, 'no better validation in 2 epochs')
     """
@@ -104,7 +105,7 @@ class HistoryFile(Callback):
     >>> trainer = train.Trainer(model, optim.SGD(model.parameters(), lr=0.1))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     note = train.HistoryFile(f"{folder}/history.csv")
-    ...     trainer.fit(digits.train, digits.validation, epochs=2, callbacks=[note])
+    ...     trainer.fit(digits.train.take(slice(64)), epochs=2, callbacks=[note])
     ...     lines = Path(f"{folder}/history.csv").read_text().splitlines()
     >>> lines[0], len(lines)
     ('number,loss,accuracy,validation_loss,validation_accuracy,lr,seconds', 3)

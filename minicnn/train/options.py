@@ -41,6 +41,8 @@ class Options:
     accumulate: int = 1
     ema: float | None = None
     early_stopping: int | None = None
+    augment: str | None = None
+    on_error: str = "raise"
     mixup: float | None = None
     cutmix: float | None = None
     weights: str | None = None
@@ -65,6 +67,7 @@ class Options:
         words += [f"gradients' norm up to {self.clip:g}"] if self.clip is not None else []
         words += [f"gradients up to ±{self.clip_value:g}"] if self.clip_value is not None else []
         words += [f"average of weights {self.ema:g}"] if self.ema is not None else []
+        words += [f"augmented by {self.augment}"] if self.augment is not None else []
         words += [f"mixup {self.mixup:g}"] if self.mixup is not None else []
         words += [f"cutmix {self.cutmix:g}"] if self.cutmix is not None else []
         pieces = f" in {self.accumulate} pieces" if self.accumulate > 1 else ""
@@ -83,6 +86,7 @@ KNOWN: dict[str, Any] = {
     "precision": PRECISIONS,
     "recipe": PAPERS,
     "decay": DECAYS,
+    "on_error": ("raise", "skip"),
 }
 """The options that are names, and what they may be."""
 
@@ -117,6 +121,7 @@ def complete(given: dict[str, Any]) -> Options:
         "weight_decay": recipe.weight_decay if own and recipe.weight_decay is not None else kind.weight_decay,
         "label_smoothing": recipe.label_smoothing,
         "schedule": recipe.schedule,
+        "augment": recipe.augment,
         "seed": 0,
     }
     return Options(**{**defaults, **given})

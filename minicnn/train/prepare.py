@@ -8,9 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minicnn import backend, data, models, nn, optim, random
 from minicnn.autograd import no_grad
-from minicnn.data import Dataset
+from minicnn.data import Dataset, augment
+from minicnn.data.catalogue import is_path
+from minicnn.data.preprocess import of_dataset
 from minicnn.models import transfer
 from minicnn.nn.module import inference
 from minicnn.optim import Optimizer
@@ -38,6 +42,7 @@ def prepare(
     out: Path | None = None,
     resume: bool = False,
     device: str = "cpu",
+    workers: int | None = None,
     version: str = "",
 ) -> Run:
     """Get everything ready for a training; ``given`` are the options that are not to be the recipe's.
@@ -61,13 +66,14 @@ def prepare(
     dataset = load_data(options, options.data, data_dir)
     random.manual_seed(options.seed)
     model, notes = _build(options, dataset, fresh=before is None)
-    trainer = _trainer(options, model, dataset, device)
+    trainer = _trainer(options, model, dataset, device, workers)
     now = {
         "minicnn": version,
         "options": asdict(options),
         "data": _fingerprint(dataset),
         "network": network_options(options.model, dataset),
         "classes": list(dataset.class_names),
+        "preprocessing": None if is_features(options.data) else asdict(of_dataset(dataset)),
     }
     if before is not None:
         _check_data(before, about.get("data"), now["data"], options.data)
@@ -102,17 +108,25 @@ def _counts(sizes: list[Any]) -> str:
 
 
 def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
-    """A data set by name, in the size that the network takes, or a file of features.
+    """A data set by name or path, in the size that the network takes, or a file of features.
 
     Its splits are drawn as the options say. Raises ValueError for a network whose images are not square,
     and whatever :func:`minicnn.data.load` does.
     """
-    if name.endswith(FEATURES_SUFFIX):
+    if is_features(name):
         return features.load(name)
     _, *size = models.info(options.model).input_shape
     if size[0] != size[1]:
         raise ValueError(f"train: {options.model} takes images of {size[0]}×{size[1]}, but data are square")
-    return data.load(name, size=size[0], data_dir=data_dir, validation=options.validation, seed=options.seed)
+    common = {"size": size[0], "validation": options.validation, "seed": options.seed}
+    if is_path(name):
+        return data.load(name, data_dir=data_dir, on_error=options.on_error, **common)
+    return data.load(name, data_dir=data_dir, **common)
+
+
+def is_features(name: str) -> bool:
+    """Whether the name of data is that of a file of features."""
+    return name.endswith(FEATURES_SUFFIX)
 
 
 def network_options(name: str, dataset: Dataset) -> dict[str, int]:
@@ -174,7 +188,9 @@ def _rates(text: str | None) -> dict[str, dict[str, float]]:
     return rates
 
 
-def _trainer(options: Options, model: nn.Module, dataset: Dataset, device: str) -> Trainer:
+def _trainer(
+    options: Options, model: nn.Module, dataset: Dataset, device: str, workers: int | None
+) -> Trainer:
     if not len(dataset.validation):
         if options.schedule == "plateau":
             raise ValueError(
@@ -197,6 +213,8 @@ def _trainer(options: Options, model: nn.Module, dataset: Dataset, device: str) 
         clip_norm=options.clip,
         clip_value=options.clip_value,
         ema=options.ema,
+        augment=_augment(options, dataset),
+        workers=workers,
         mix=_mix(options, len(dataset.class_names)),
     )
 
@@ -210,6 +228,15 @@ def _optimizer(options: Options, model: nn.Module) -> Optimizer:
         momentum=options.momentum,
         weight_decay=options.weight_decay,
     )
+
+
+def _augment(options: Options, dataset: Dataset) -> augment.Compose | None:
+    """The augmentation, tried on one image."""
+    if options.augment is None:
+        return None
+    made = augment.by_name(options.augment)
+    next(data.DataLoader(dataset.train.take(slice(1)), 1, augment=made, workers=0).epoch(0))
+    return made
 
 
 def _mix(options: Options, classes: int) -> mixing.Mix | None:
@@ -256,7 +283,7 @@ def _fingerprint(dataset: Dataset) -> dict[str, Any]:
     labels = b"".join(split.labels.tobytes() for split in dataset.splits().values())
     return {
         "sizes": [len(split) for split in dataset.splits().values()],
-        "mean": dataset.mean,
-        "std": dataset.std,
+        "mean": np.asarray(dataset.mean).tolist(),
+        "std": np.asarray(dataset.std).tolist(),
         "labels": zlib.crc32(labels),
     }

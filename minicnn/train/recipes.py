@@ -8,6 +8,7 @@ from typing import Any
 
 from minicnn import optim
 from minicnn.backend import unknown
+from minicnn.data.catalogue import is_path, unknown_data
 from minicnn.optim import Optimizer
 from minicnn.optim import lr_scheduler as schedules
 from minicnn.optim.lr_scheduler import LRScheduler
@@ -149,10 +150,17 @@ class Recipe:
     weight_decay: float | None = None
     label_smoothing: float = 0.0
     validation: int | float | None = None
+    augment: str | None = None
     source: str = ""
 
 
-RECIPES = {"digits": Recipe(epochs=20, batch_size=32), "mnist": Recipe(epochs=10, batch_size=64)}
+RECIPES = {
+    "digits": Recipe(epochs=20, batch_size=32),
+    "mnist": Recipe(epochs=10, batch_size=64),
+    "fashion_mnist": Recipe(epochs=10, batch_size=64),
+    "cifar10": Recipe(epochs=30, batch_size=128),
+    "cifar100": Recipe(epochs=30, batch_size=128),
+}
 
 TUNED = {
     # So few images are learnt by heart within ten epochs. With seeds 0 to 14, a strong decay and smoothed
@@ -163,6 +171,9 @@ TUNED = {
 
 
 FEATURES_SUFFIX = ".safetensors"
+
+IMAGES = Recipe(epochs=30, batch_size=32)
+"""For images in a folder or a zip."""
 
 FEATURES = Recipe(epochs=50, batch_size=64, optimizer="adam")
 """For a head on features that were computed before."""
@@ -185,8 +196,9 @@ PAPERS = {
         lr=0.01,
         momentum=0.9,
         weight_decay=5e-4,
-        source="Krizhevsky et al. 2012, section 5: the rate was divided by 10, three times, when the "
-        "validation error stopped falling",
+        augment="alexnet",
+        source="Krizhevsky et al. 2012, sections 4.1 and 5: the rate was divided by 10, three times, when "
+        "the validation error stopped falling",
     ),
     "vgg2014": Recipe(
         epochs=74,
@@ -195,6 +207,7 @@ PAPERS = {
         lr=0.01,
         momentum=0.9,
         weight_decay=5e-4,
+        augment="vgg",
         source="Simonyan and Zisserman 2014, section 3.1: the rate was divided by 10, three times, when the "
         "validation accuracy stopped rising",
     ),
@@ -206,6 +219,7 @@ PAPERS = {
         momentum=0.9,
         weight_decay=1e-4,
         validation=5000,
+        augment="cifar",
         source="He et al. 2015, section 4.2: 64,000 steps on 45,000 images, rate divided by 10 after 32,000 "
         "and 48,000",
     ),
@@ -216,14 +230,14 @@ PAPERS = {
 def recipe_for(model: str, data: str) -> Recipe:
     """The recipe for a network on a data set; that of the data set where the network has none of its own.
 
-    A file's name that ends in ``.safetensors`` stands for features. Raises ValueError for an unknown data
-    set, with the nearest.
+    The path of images has a recipe too, and that of features, whose name ends in ``.safetensors``. Raises
+    ValueError for an unknown data set, with the nearest.
 
     >>> recipe_for("lenet5", "mnist").lr, recipe_for("mnist_cnn", "mnist").lr
     (0.05, None)
     """
     if data.endswith(FEATURES_SUFFIX):
         return FEATURES
-    if data not in RECIPES:
-        raise ValueError(f"data: {unknown(data, RECIPES)}")
-    return TUNED.get((model, data), RECIPES[data])
+    if data not in RECIPES and not is_path(data):
+        raise ValueError(f"data: {unknown_data(data)}")
+    return TUNED.get((model, data), RECIPES.get(data, IMAGES))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicnn import models, nn, weights
 from minicnn.data import Dataset, Split
+from minicnn.data.pixels import Constant, Pixels, per_channel
 from minicnn.train import checkpoint
 from minicnn.train.checkpoint import Checkpoint, CheckpointError, best_of, check_fit
 from minicnn.train.folders import CHECKPOINT, WEIGHTS
@@ -26,21 +26,36 @@ class Trained(NamedTuple):
     model: nn.Module
     options: Options
     classes: tuple[str, ...]
-    mean: float
-    std: float
+    mean: Constant
+    std: Constant
     epochs: int
     path: Path
 
-    def normalise(self, dataset: Dataset) -> Dataset:
-        """A data set in the normalisation that the network was trained with."""
-        if (dataset.mean, dataset.std) == (self.mean, self.std):
-            return dataset
-        factor, shift = dataset.std / self.std, (dataset.mean - self.mean) / self.std
+    def prepared(self, dataset: Dataset) -> Dataset:
+        """A data set as the network knows it: in the normalisation of its training, its classes by name.
+
+        Raises ValueError for a class that the network was not trained for.
+        """
+        if strange := [name for name in dataset.class_names if name not in self.classes]:
+            raise ValueError(
+                f"data: {dataset.name} has the class {strange[0]!r}, but {self.options.model} in {self.path} "
+                f"was trained for {', '.join(self.classes[:12])}{', …' * (len(self.classes) > 12)}"
+            )
+        places = np.array([self.classes.index(name) for name in dataset.class_names])
         splits = {
-            name: Split(split.images * np.float32(factor) + np.float32(shift), split.labels)
+            name: Split(self._normalised(dataset, split.images), places[split.labels])
             for name, split in dataset.splits().items()
         }
-        return replace(dataset, **splits, mean=self.mean, std=self.std)
+        return Dataset(dataset.name, **splits, class_names=self.classes, mean=self.mean, std=self.std)
+
+    def _normalised(self, dataset: Dataset, images: np.ndarray | Pixels) -> np.ndarray | Pixels:
+        if isinstance(images, Pixels):
+            return Pixels(images.source, images.indices, self.mean, self.std)
+        if (dataset.mean, dataset.std) == (self.mean, self.std):
+            return images
+        mean, std = (np.asarray(constant) for constant in (self.mean, self.std))
+        factor, shift = np.asarray(dataset.std) / std, (np.asarray(dataset.mean) - mean) / std
+        return images * per_channel(factor, images.dtype) + per_channel(shift, images.dtype)
 
 
 def open_run(path: str | Path) -> Trained:
@@ -51,7 +66,7 @@ def open_run(path: str | Path) -> Trained:
     found = _checkpoint(Path(path))
     try:
         about = found.document["about"]
-        options, pixels = read(about["options"]), (about["data"]["mean"], about["data"]["std"])
+        options, pixels = read(about["options"]), [_constant(about["data"][key]) for key in ("mean", "std")]
         model = models.create(options.model, **about["network"])
         classes, epochs = tuple(about["classes"]), found.document["epoch"]
     except KeyError as error:
@@ -64,6 +79,11 @@ def open_run(path: str | Path) -> Trained:
     check_fit(found.path, model, arrays)
     model.load_state_dict(arrays)
     return Trained(model, options, classes, *pixels, epochs, found.path)
+
+
+def _constant(value: Any) -> Constant:
+    """A mean or deviation, of all channels or of each, out of JSON."""
+    return tuple(map(float, value)) if isinstance(value, list) else float(value)
 
 
 def _checkpoint(path: Path) -> Checkpoint:

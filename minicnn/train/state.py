@@ -31,6 +31,7 @@ WITHOUT = {
     "bound of the gradients' norm": None,
     "bound of the gradients": None,
     "average's decay": None,
+    "augmentation": None,
     "mix": None,
 }
 """What holds for checkpoints that were written before trainers had these arguments."""
@@ -138,6 +139,7 @@ def _kind(trainer: Trainer) -> dict[str, Any]:
         "bound of the gradients' norm": trainer.clip_norm,
         "bound of the gradients": trainer.clip_value,
         "average's decay": None if trainer.average is None else trainer.average.decay,
+        "augmentation": None if trainer.augment is None else repr(trainer.augment),
         "mix": None if trainer.mix is None else repr(trainer.mix),
     }
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from minicnn import backend, kernels, nn
 from minicnn.data import DataLoader, Split
+from minicnn.data.augment import Compose
 from minicnn.nn.utils import clip_grad_norm_, clip_grad_value_
 from minicnn.optim import Optimizer
 from minicnn.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -63,6 +64,9 @@ class Trainer:
             (:mod:`minicnn.nn.utils`).
         ema: the decay of an exponential moving average of the weights; it is what validation sees, and what
             is kept as best (:class:`~minicnn.train.averaging.WeightAverage`).
+        augment: what is done to each training image (:mod:`minicnn.data.augment`).
+        workers: threads that make the batches ahead; as :class:`~minicnn.data.DataLoader` chooses if None.
+            They change nothing but the speed.
         mix: what mixes the images of a batch (:mod:`~minicnn.train.mixing`).
 
     Attributes:
@@ -100,6 +104,8 @@ class Trainer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         ema: float | None = None,
+        augment: Compose | None = None,
+        workers: int | None = None,
         mix: Mix | None = None,
     ) -> None:
         for name, value, kind in (("model", model, nn.Module), ("optimizer", optimizer, Optimizer)):
@@ -122,7 +128,7 @@ class Trainer:
         self.accumulate, self.clip_norm, self.clip_value = accumulate, clip_norm, clip_value
         self._clip()  # which complains of bounds that cannot be; there are no gradients yet
         self.average = None if ema is None else WeightAverage(model, ema)
-        self.mix = mix
+        self.augment, self.workers, self.mix = augment, workers, mix
         self.steps = CapturedSteps() if capture else None
         self.stopped = ""
         self.validates = False
@@ -153,7 +159,14 @@ class Trainer:
         if isinstance(self.scheduler, ReduceLROnPlateau) and validation is None:
             raise ValueError("Trainer: ReduceLROnPlateau needs a validation split to see its loss")
         self.stopped, self.validates = "", validation is not None
-        loader = DataLoader(training, self.batch_size, shuffle=True, seed=self.seed)
+        loader = DataLoader(
+            training,
+            self.batch_size,
+            shuffle=True,
+            seed=self.seed,
+            augment=self.augment,
+            workers=self.workers,
+        )
         callbacks = tuple(callbacks)
         for callback in callbacks:
             callback.on_start(self, epochs, len(loader))

@@ -47,6 +47,8 @@ class Machine:
     minicnn.weights.errors.Unreadable: it asks for os.system, which has no place in a file of weights: refused
     """
 
+    kind = "a file of weights"
+
     def __init__(
         self,
         data: bytes,
@@ -152,7 +154,7 @@ class Machine:
             raise Unreadable("damaged, its pickle has a name that is no text")
         full = f"{module}.{name}"
         if full not in self.names:
-            raise Unreadable(f"it asks for {shown(full)}, which has no place in a file of weights: refused")
+            raise Unreadable(f"it asks for {shown(full)}, which has no place in {self.kind}: refused")
         self.stack.append(self.names[full])
 
     def call(self) -> None:
@@ -170,6 +172,10 @@ class Machine:
         """Leave out what PyTorch hangs on a dictionary (layers' versions) or on a parameter (hooks)."""
         self.pop()
         self.top()
+
+    def old_text(self, text: bytes) -> Any:
+        """What a text of Python 2 means, which may be bytes."""
+        return decoded(text)
 
     def refer(self) -> None:
         """Push what a persistent id refers to."""
@@ -217,8 +223,8 @@ _VALUES: dict[bytes, Callable[[Machine], Any]] = {
     b"X": lambda m: decoded(m.take(m.number("<I"))),  # BINUNICODE
     b"\x8c": lambda m: decoded(m.take(m.number("<B"))),  # SHORT_BINUNICODE
     b"\x8d": lambda m: decoded(m.take(m.number("<Q"))),  # BINUNICODE8
-    b"U": lambda m: decoded(m.take(m.number("<B"))),  # SHORT_BINSTRING, a text of Python 2
-    b"T": lambda m: decoded(m.take(m.number("<i"))),  # BINSTRING
+    b"U": lambda m: m.old_text(m.take(m.number("<B"))),  # SHORT_BINSTRING, a text of Python 2
+    b"T": lambda m: m.old_text(m.take(m.number("<i"))),  # BINSTRING
     b"C": lambda m: m.take(m.number("<B")),  # SHORT_BINBYTES
     b"B": lambda m: m.take(m.number("<I")),  # BINBYTES
     b"\x8e": lambda m: m.take(m.number("<Q")),  # BINBYTES8
