@@ -185,7 +185,7 @@ def cut(model: Module, layer: str, input_shape: tuple[int, ...]) -> Trunk:
         if name != layer
     ]
     own = next(model.parameters(), None)
-    like = {} if own is None else {"dtype": own.dtype, "device": own.device}
+    like: dict[str, Any] = {} if own is None else {"dtype": own.dtype, "device": own.device}
     try:
         with inference(model), no_grad():
             trunk(zeros(1, *input_shape, **like))

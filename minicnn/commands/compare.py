@@ -22,11 +22,9 @@ def run(given: argparse.Namespace) -> int:
     with user_input():
         runs = [read(path) for path in given.runs]
     table = Table(box=box.SIMPLE_HEAD)
-    for name, justify in (
-        *(("training", "left"), ("epochs", "right"), ("best", "right"), ("validation", "right")),
-        *(("test", "right"), ("seconds", "right")),
-    ):
-        table.add_column(name, justify=justify)
+    table.add_column("training")
+    for name in ("epochs", "best", "validation", "test", "seconds"):
+        table.add_column(name, justify="right")
     for found in runs:
         best = found.best
         accuracy = None if best is None else best.validation_accuracy

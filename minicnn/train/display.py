@@ -151,8 +151,8 @@ def curves(history: Sequence[Epoch]) -> list[str]:
     >>> epochs = [Epoch(n, 1 / n, 1 - 1 / n, None, None, 0.1, 1.0) for n in range(1, 9)]
     >>> for text in curves(epochs):
     ...     print(text)
-    loss        1.0000 █▅▃▂▂▁▁▁ 0.1250
-    accuracy    0.00 % ▁▅▆▇▇█▇█ 87.50 %
+    loss        1.0000 █▄▃▂▂▁▁▁ 0.1250
+    accuracy    0.00 % ▁▅▆▇▇███ 87.50 %
     """
     if len(history) < 2:
         return []

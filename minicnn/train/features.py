@@ -28,7 +28,7 @@ from minicnn.data import Dataset, Split, batches
 from minicnn.models.transfer import Trunk, head_name
 from minicnn.nn.module import inference
 from minicnn.tensor import Tensor, from_numpy
-from minicnn.train.checkpoint import CheckpointError, open_arrays
+from minicnn.train.checkpoint import Arrays, CheckpointError, open_arrays
 from minicnn.train.loop import home
 
 KEY = "minicnn-features"
@@ -92,9 +92,9 @@ def save(path: str | os.PathLike[str], dataset: Dataset, about: dict[str, Any] |
     """
     from safetensors.numpy import save as to_bytes
 
-    arrays = {}
+    arrays: Arrays = {}
     for name, split in dataset.splits().items():
-        arrays |= {f"{name}.images": split.images, f"{name}.labels": split.labels}
+        arrays |= {f"{name}.images": split.images[:], f"{name}.labels": split.labels}
     document = {"name": dataset.name, "classes": list(dataset.class_names), "about": about or {}}
     files.write(path, to_bytes(arrays, {KEY: json.dumps(document)}))
 
@@ -112,6 +112,7 @@ def load(path: str | os.PathLike[str]) -> Dataset:
             Split(arrays[f"{name}.images"], arrays[f"{name}.labels"])
             for name in ("train", "validation", "test")
         ]
-        return Dataset(str(document["name"]), *splits, class_names=tuple(map(str, document["classes"])))
+        train, validation, test = splits
+        return Dataset(str(document["name"]), train, validation, test, tuple(map(str, document["classes"])))
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise CheckpointError(f"{path}: its features are not what minicnn writes ({error})") from None

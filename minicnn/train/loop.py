@@ -139,8 +139,8 @@ def in_pieces(find_gradients: Gradients, pieces: int) -> Gradients:
             total, correct = total + share * loss, correct + right
             for i, parameter in enumerate(parameters):
                 if parameter.grad is not None:
-                    part = parameter.grad * parameter.dtype.type(share)
-                    sums[i] = part if sums[i] is None else np.add(sums[i], part, out=sums[i])
+                    part, before = parameter.grad * parameter.dtype.type(share), sums[i]
+                    sums[i] = part if before is None else np.add(before, part, out=before)
         for parameter, gradient in zip(parameters, sums, strict=True):
             parameter.grad = gradient
         return total, correct

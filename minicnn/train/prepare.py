@@ -67,7 +67,7 @@ def prepare(
     random.manual_seed(options.seed)
     model, notes = _build(options, dataset, fresh=before is None)
     trainer = _trainer(options, model, dataset, device, workers)
-    now = {
+    now: dict[str, Any] = {
         "minicnn": version,
         "options": asdict(options),
         "data": _fingerprint(dataset),
@@ -118,7 +118,7 @@ def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
     _, *size = models.info(options.model).input_shape
     if size[0] != size[1]:
         raise ValueError(f"train: {options.model} takes images of {size[0]}×{size[1]}, but data are square")
-    common = {"size": size[0], "validation": options.validation, "seed": options.seed}
+    common: dict[str, Any] = {"size": size[0], "validation": options.validation, "seed": options.seed}
     if is_path(name):
         return data.load(name, data_dir=data_dir, on_error=options.on_error, **common)
     return data.load(name, data_dir=data_dir, **common)
@@ -129,7 +129,7 @@ def is_features(name: str) -> bool:
     return name.endswith(FEATURES_SUFFIX)
 
 
-def network_options(name: str, dataset: Dataset) -> dict[str, int]:
+def network_options(name: str, dataset: Dataset) -> dict[str, Any]:
     """What a network must be created with to fit the data: numbers of classes and of channels."""
     known = models.info(name).options
     wanted = {"num_classes": len(dataset.class_names), "in_channels": dataset.image_shape[0]}

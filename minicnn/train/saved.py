@@ -66,7 +66,8 @@ def open_run(path: str | Path) -> Trained:
     found = _checkpoint(Path(path))
     try:
         about = found.document["about"]
-        options, pixels = read(about["options"]), [_constant(about["data"][key]) for key in ("mean", "std")]
+        options, pixels = read(about["options"]), about["data"]
+        mean, std = _constant(pixels["mean"]), _constant(pixels["std"])
         model = models.create(options.model, **about["network"])
         classes, epochs = tuple(about["classes"]), found.document["epoch"]
     except KeyError as error:
@@ -78,7 +79,7 @@ def open_run(path: str | Path) -> Trained:
     arrays = best_of(found.arrays)
     check_fit(found.path, model, arrays)
     model.load_state_dict(arrays)
-    return Trained(model, options, classes, *pixels, epochs, found.path)
+    return Trained(model, options, classes, mean, std, epochs, found.path)
 
 
 def _constant(value: Any) -> Constant:
