@@ -15,7 +15,7 @@ The rooms, from the ground up; each imports only from those before it:
     tensor      Tensor: a Variable with operators
     nn, optim   layers, initialisers, optimisers, schedules
     models      the networks, as tables
-    data, train, gradcheck, cli
+    data, train, gradcheck, explain, cli
 """
 
 from pathlib import Path
@@ -27,6 +27,7 @@ if not (Path(__file__).parent / "kernels").is_dir():
 
 from minicnn import functional, models, nn, optim, random
 from minicnn.autograd import Function, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minicnn.explain import explain
 from minicnn.functional import (
     cat,
     clip,
@@ -60,6 +61,7 @@ __all__ = [
     "empty",
     "enable_grad",
     "exp",
+    "explain",
     "from_numpy",
     "functional",
     "get_num_threads",

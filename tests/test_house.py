@@ -27,6 +27,7 @@ FLOORS = [
     ["data", "summary"],
     ["gradcases"],
     ["train"],
+    ["explain"],
     ["commands"],
     ["cli"],
     ["__init__", "__main__"],

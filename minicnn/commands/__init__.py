@@ -5,7 +5,13 @@ exit code. Those that take options have ``add_options(parser)``, and where their
 ``epilog()``. What only one command needs is imported when that command runs.
 """
 
-from minicnn.commands import gradcheck, models, summary, train
+from minicnn.commands import explain, gradcheck, models, summary, train
 
-COMMANDS = {"train": train, "models": models, "summary": summary, "gradcheck": gradcheck}
+COMMANDS = {
+    "train": train,
+    "models": models,
+    "summary": summary,
+    "gradcheck": gradcheck,
+    "explain": explain,
+}
 """In the order in which ``minicnn --help`` lists them."""
