@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minicnn.commands.arguments import WRONG, Stop, user_input
-from minicnn.explain.options import OPTIONS, as_words
+from minicnn.explain.options import OPTIONS, as_flag
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,8 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             flag, value = option.switch
             parser.add_argument(flag, dest=name, action="store_const", const=value, help=option.help)
         else:
-            flag = "--" + name.replace("_", "-")
-            parser.add_argument(flag, dest=name, metavar=option.metavar, help=option.help)
+            parser.add_argument(as_flag(name), dest=name, metavar=option.metavar, help=option.help)
     parser.add_argument("--out", metavar="FILE", type=Path, help="where the page is written (OPERATION.html)")
     parser.add_argument("--text", action="store_true", help="for the terminal, instead of a page")
 
@@ -67,10 +66,10 @@ def epilog() -> str:
     return "\n".join(
         [
             "operations, with what each can be told and what it assumes:",
-            *(f"  {name:<20} {' '.join(as_words(about.options))}" for name, about in OPERATIONS.items()),
+            *(f"  {name:<20} {about.usage()}" for name, about in OPERATIONS.items()),
             "",
-            f"A page is one file of at most {LARGEST // 1_000_000} MB that needs no network. What is too large to be "
-            "followed number by number is refused.",
+            f"A page is one file of at most {LARGEST // 1_000_000} MB that needs no network. What is too "
+            "large to be followed number by number is refused.",
         ]
     )
 
@@ -86,7 +85,7 @@ def _list(console: Console) -> int:
     table.add_column("what its page shows")
     table.add_column("options, and what they are unless given")
     for name, about in OPERATIONS.items():
-        table.add_row(name, about.words, " ".join(as_words(about.options)))
+        table.add_row(name, about.words, about.usage())
     console.print(table, highlight=False)
     console.print("for example: minicnn explain conv2d --input 1x5x5 --kernel 3 --stride 2", highlight=False)
     return 0

@@ -21,9 +21,9 @@ PRODUCTS = LINKS // 2
 class Convolution:
     """A convolution of drawn numbers, and all its products.
 
-    Each product x · w is one entry of the flat arrays ``at_y``, ``at_padded``, ``at_x``, ``at_w``, ``at_column``:
-    the cells that it concerns. In the padding there is no cell of x, and ``at_x`` is −1. What follows, forward
-    and backward, is always these products, sorted by another of their cells.
+    Each product x · w is one entry of the flat arrays ``at_y``, ``at_padded``, ``at_x``, ``at_w`` and
+    ``at_column``: the cells that it concerns. In the padding there is no cell of x, and ``at_x`` is −1. All
+    that follows, forward and backward, is these products, each time sorted by another of their cells.
 
     Raises:
         ValueError: geometry that does not fit, or more than a page can show.
@@ -31,7 +31,7 @@ class Convolution:
 
     def __init__(self, input: tuple[int, ...], window: Window, outputs: int, draw: Draw) -> None:
         self.window = window
-        N, C, H, W = input
+        C = input[1]
         if C % window.groups or outputs % window.groups:
             raise ValueError(
                 f"groups must divide the {C} input and the {outputs} output channels, got {window.groups}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -44,8 +45,8 @@ def one_output(c: Convolution) -> tuple[list[Grid], Scene]:
         }
         lost = each - real.size
         note = (
-            f"{label} = {number(gy[k])} reaches {count(real.size, 'pixel')} and {count(each, 'weight')}; nothing "
-            "else had a part in that output."
+            f"{label} = {number(gy[k])} reaches {count(real.size, 'pixel')} and {count(each, 'weight')}; "
+            "nothing else had a part in that output."
         )
         if lost:
             note += f" {count(lost, 'product')} lay in the padding, whose gradient is cut off."
@@ -59,10 +60,10 @@ def one_output(c: Convolution) -> tuple[list[Grid], Scene]:
         "Backward: what one output sends back",
         [
             "Backward begins with gy = ∂L/∂y: by how much the loss L changes for each unit of y. Choose an "
-            "output. Its gy returns along every product that the output was the sum of: to the pixel, times the "
-            "weight that it met; and to the weight, times the pixel that it met.",
-            "The numbers here are the engine's gradients with every other gy set to 0. All of them added up are "
-            "the whole gx and gw, as the next steps show.",
+            "output. Its gy returns along every product that the output was the sum of: to the pixel, times "
+            "the weight that it met; and to the weight, times the pixel that it met.",
+            "The numbers here are the engine's gradients with every other gy set to 0. All of them added up "
+            "are the whole gx and gw, as the next steps show.",
         ],
         ["gy", "x", "w", "gx.alone", "gw.alone"],
         "gy",
@@ -77,7 +78,7 @@ def overlaps(c: Convolution) -> tuple[list[Grid], Scene]:
     gcolumns, differences = _gradient_of_columns(c)
     everything = c.x.shape[0] * c.places
     taken = [c.outputs_at(place) for place in range(everything)]
-    so_far = [sum(taken[: place + 1], []) for place in range(everything)]
+    so_far = [list(chain(*taken[: place + 1])) for place in range(everything)]
     gradients, gradient_differences = c.point.of(so_far)
     values, before = gradients["x"], np.zeros(c.x.size)
     flat = gcolumns.reshape(-1)
@@ -173,12 +174,12 @@ def correlation(c: Convolution) -> tuple[list[Grid], Scene]:
         "gw",
         "gw: x correlated with gy",
         [
-            "A weight is used once for each window. Its gradient is the sum, over all windows (and all images), "
-            "of the pixel that it met there times that window's gy.",
+            "A weight is used once for each window. Its gradient is the sum, over all windows (and all "
+            "images), of the pixel that it met there times that window's gy.",
             "Look at which pixels light up: their pattern is gy's own shape, laid on the image. So gw is a "
             "convolution too, of x with gy as the filter; what was the stride between windows is now the "
-            "distance between gy's numbers, and what was the dilation is now the stride. gb is simply the sum "
-            "of gy.",
+            "distance between gy's numbers, and what was the dilation is now the stride. gb is simply the "
+            "sum of gy.",
         ],
         ["x", "gy", "gw", "gb"],
         "gw",
@@ -222,11 +223,11 @@ def full_convolution(c: Convolution) -> tuple[list[Grid], Scene]:
         "gx: a full convolution of gy with the flipped filter",
         [
             "Asked from the pixel's side: which outputs used it, with which weights? The window that begins "
-            "just above and left of it met it with its last weight, the one that begins at it with its first. "
-            "So the filter appears flipped, up and down, left and right.",
-            "Where the stride left windows out there is a 0 between two gradients; around them lie as many zeros "
-            "as it takes for the filter to reach each pixel from all sides. That is why upsampling by a "
-            "“transposed convolution” is nothing but this backward pass.",
+            "just above and left of it met it with its last weight, the one that begins at it with its "
+            "first. So the filter appears flipped, up and down, left and right.",
+            "Where the stride left windows out there is a 0 between two gradients; around them lie as many "
+            "zeros as it takes for the filter to reach each pixel from all sides. That is why upsampling by "
+            "a “transposed convolution” is nothing but this backward pass.",
         ],
         ["gy.spread", "w.flipped", "gx"],
         "gx",
@@ -264,7 +265,7 @@ def _names_in_spread(c: Convolution, shape: tuple[int, ...], before: tuple[int, 
 
 
 def _full_products(c: Convolution, spread: Array, flipped: Array) -> tuple[Array, Array, Array, Array]:
-    """All products of the full convolution: cells of x, of spread gy and of the flipped filter, and values."""
+    """The products of the full convolution: cells of x, spread gy and the flipped filter, and values."""
     (N, C, H, W), g, (OC, Cg, KH, KW) = c.x.shape, c.window, c.w.shape
     shape = (N, C, H, W, OC // g.groups, KH, KW)
     n, channel, h, v, o, i, j = (index.ravel() for index in np.indices(shape))

@@ -41,16 +41,16 @@ def windows(c: Convolution) -> tuple[list[Grid], Scene]:
             "products": range(each),
         }
         note = (
-            f"The window's upper left corner lies at {c.corner(k)}. {count(each, 'product').capitalize()}, and "
-            f"the bias, add up to {label} = {number(c.y.flat[k])}."
+            f"The window's upper left corner lies at {c.corner(k)}. {count(each, 'product').capitalize()}, "
+            f"and the bias, add up to {label} = {number(c.y.flat[k])}."
         )
         steps.append(Step([k], note, {key: [int(cell) for cell in cells] for key, cells in lit.items()}))
     scene = Scene(
         "windows",
         "Forward: one window at a time",
         [
-            "The filter is laid on the image, at one place after another. Each weight is multiplied by the pixel "
-            "under it; the sum of these products, plus the bias, is one number of y.",
+            "The filter is laid on the image, at one place after another. Each weight is multiplied by the "
+            "pixel under it; the sum of these products, plus the bias, is one number of y.",
             "The stride s is how far the filter moves from one place to the next. The padding p is how many "
             "zeros surround the image, so that the filter can reach over its edge. With dilation d the "
             "filter's weights lie d pixels apart. The filter is not flipped: strictly speaking this is a "
@@ -88,20 +88,22 @@ def matrix_product(c: Convolution) -> tuple[list[Grid], Scene]:
         ),
         Grid("y.rows", "y", y, "y: each channel a row", labels=labels("y", c.y), made=made),
     ]
-    steps = [
-        Step(
-            [k], f"{label}: its filter's row times its window's column, plus the bias: {number(c.y.flat[k])}."
-        )
-        for k, label in enumerate(labels("y", c.y))
-    ]
+    steps, each = [], c.w[0].size
+    for k, label in enumerate(labels("y", c.y)):
+        part = slice(k * each, (k + 1) * each)
+        lit = {"x": c.at_padded[part], "w.rows": c.at_w[part], "columns": c.at_column[part]}
+        marks = {key: cells.tolist() for key, cells in lit.items()}
+        note = f"{label} = {number(c.y.flat[k])}: its filter's row times its window's column, plus the bias."
+        steps.append(Step([k], note, {**marks, "b": [int(c.at_b[k * each])]}))
     scene = Scene(
         "im2col",
         "The same as one matrix product: im2col",
         [
-            "im2col copies the pixels under each window into a column. A filter, written as a row in the same "
-            "order, meets every window in one product of two matrices, which computers are very fast at.",
-            f"The price is memory: {count(c.padded.size, 'number')} of the padded image became "
-            f"{c.columns.size:,} in the columns, as a pixel is copied into every window that covers it."
+            "im2col copies the pixels under each window into a column. A filter, written as a row in the "
+            "same order, meets every window in one product of two matrices, which computers are very fast "
+            "at.",
+            "The price is memory: a pixel is copied into every window that covers it. Here the "
+            f"{c.padded.size:,} numbers of the padded image became {c.columns.size:,} in the columns."
             + (" Each group of channels has a product of its own." if groups > 1 else ""),
         ],
         ["x", "w.rows", "@", "columns", "+", "b", "=", "y.rows"],
@@ -174,10 +176,10 @@ def one_matrix(c: Convolution) -> tuple[list[Grid], Scene]:
         [
             "Convolution is linear in x, so some matrix T does all of it at once. Each of its rows holds a "
             "filter, every weight in the column of the pixel that it meets there, and 0 elsewhere: "
-            f"{zeros:,} of the {T.size:,} entries here are 0. With stride 1 its blocks are constant along their "
-            "diagonals, and so is the arrangement of the blocks, hence the name.",
-            "Nobody computes it that way. But T holds every derivative ∂y/∂x: point at an entry to compare it "
-            "with finite differences. And backward is its transpose: gx = Tᵀ @ gy.",
+            f"{zeros:,} of the {T.size:,} entries here are 0. With stride 1 its blocks are constant along "
+            "their diagonals, and so is the arrangement of the blocks, hence the name.",
+            "Nobody computes it that way. But T holds every derivative ∂y/∂x: point at an entry to compare "
+            "it with finite differences. And backward is its transpose: gx = Tᵀ @ gy.",
         ],
         ["w", "T", "@", "x.flat", "+", "b", "=", "y.flat"],
         "y.flat",

@@ -49,11 +49,12 @@ def linear(input: tuple[int, ...], outputs: int, seed: int) -> Explanation:
         gradient(point, "b", sums(every % outputs, gy, ("gy", every))),
         gradient_alone(point, "x", alone_x),
         gradient_alone(point, "w", alone_w),
-    ]  # fmt: skip
+    ]
     alone = [
         Step(
             [k],
-            f"{label} = {number(gy[k])} reaches the {features} numbers of its image, and the {features} of its row of w.",
+            f"{label} = {number(gy[k])} reaches the {features} numbers of its image, and the {features} of "
+            "its row of w.",
             {
                 "x": at_x[at_y == k].tolist(),
                 "w": at_w[at_y == k].tolist(),
@@ -96,7 +97,8 @@ def linear(input: tuple[int, ...], outputs: int, seed: int) -> Explanation:
                 "gx",
                 "gx = gy @ w",
                 [
-                    "An input is part of every output of its image: all their gradients come back, weighted, and add up."
+                    "An input is part of every output of its image: all their gradients come back, "
+                    "weighted, and add up."
                 ],
                 ["gy", "w", "gx"],
                 "gx",
@@ -148,14 +150,16 @@ def cross_entropy(input: tuple[int, ...], label_smoothing: float, seed: int) -> 
             "e = exp(x − the row's largest)",
             made=sums(every, e.reshape(-1), ("x", every)),
             how="",
-            texts={k: f"exp({number(x.flat[k])} − {_bracketed(largest.flat[row[k]])})" for k in every.tolist()},
+            texts={k: f"exp({number(v)} − {_bracketed(largest.flat[row[k]])})" for k, v in enumerate(x.flat)},
         ),
         Grid(
             "p",
             "p",
             p,
             "p = e / Σ e: probabilities",
-            made={k: [(float(p.flat[k]), ("e", r * C + c)) for c in range(C)] for k, r in enumerate(row.tolist())},
+            made={
+                k: [(float(e[r, c]), ("e", r * C + c)) for c in range(C)] for k, r in enumerate(row.tolist())
+            },
             how="",
             texts={k: f"{number(e.flat[k])} / {number(e[row[k]].sum())}" for k in every.tolist()},
         ),
@@ -173,7 +177,7 @@ def cross_entropy(input: tuple[int, ...], label_smoothing: float, seed: int) -> 
             "loss of each image",
             made=sums(row, -(q * np.log(p)).reshape(-1), "−ln p", ("p", every), ("q", every)),
         ),
-        Grid("L", "L", point.y, "L, their mean", made=sums(np.zeros(N, int), losses / N, ("losses", rows), share)),
+        Grid("L", "L", point.y, "L, their mean", made=sums(0 * rows, losses / N, ("losses", rows), share)),
         gradient(
             point,
             "x",
@@ -183,7 +187,7 @@ def cross_entropy(input: tuple[int, ...], label_smoothing: float, seed: int) -> 
             ),
             "gx = (p − q) / N",
         ),
-    ]  # fmt: skip
+    ]
     return Explanation(
         title="cross_entropy",
         words="Softmax turns numbers into probabilities; the loss is how surprised they are by the truth.",
@@ -226,8 +230,9 @@ def _cross_entropy_scenes(
             "softmax",
             "Forward: softmax",
             [
-                "The exponential makes every number positive, and dividing by the row's sum makes them add up to 1. "
-                "The row's largest number is subtracted first: it changes nothing in p, and nothing overflows.",
+                "The exponential makes every number positive, and dividing by the row's sum makes them add "
+                "up to 1. The row's largest number is subtracted first: it changes nothing in p, and "
+                "nothing overflows.",
             ],
             ["x", "e", "p"],
             "p",
@@ -238,8 +243,9 @@ def _cross_entropy_scenes(
             "loss",
             "Forward: cross-entropy",
             [
-                "Only the probability of the true class counts (unless labels are smoothed): −ln p is 0 for p = 1, "
-                f"and grows without bound as p goes to 0. Guessing among {C} classes costs ln {C} = {number(np.log(C))}."
+                "Only the probability of the true class counts (unless labels are smoothed): −ln p is 0 for "
+                f"p = 1, and grows without bound as p goes to 0. Guessing among {C} classes costs ln {C} = "
+                f"{number(np.log(C))}."
             ],
             ["p", "q", "losses", "L"],
             "losses",
@@ -250,9 +256,9 @@ def _cross_entropy_scenes(
             "backward",
             "Backward: p − q",
             [
-                "The derivatives of the logarithm, the quotient and the exponential cancel to the simplest thing there "
-                "could be: what the network said, minus what is true. Each row adds up to 0. The division by N is the "
-                "mean's.",
+                "The derivatives of the logarithm, the quotient and the exponential cancel to the simplest "
+                "thing there could be: what the network said, minus what is true. Each row adds up to 0. "
+                "The division by N is the mean's.",
             ],
             ["p", "q", "gx"],
             "gx",

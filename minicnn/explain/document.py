@@ -36,7 +36,7 @@ class Grid:
             more in front, and each step of a scene shows its own.
         caption: a line above it.
         frames: whether the numbers change from step to step.
-        border: ((top, bottom), (left, right)): padding that the values include, which is not counted in names.
+        border: ((top, bottom), (left, right)): padding that the values include, and names do not count.
         outside: what stands in the border; the values there if empty.
         labels: the cells' names where ``name`` and an index are not it.
         made: what the cells are made of; with ``frames`` one for each step.
@@ -87,8 +87,8 @@ class Grid:
     def label(self, cell: int) -> str:
         """What a cell is called.
 
-        >>> Grid("x", "x", np.zeros((1, 4, 4)), border=((1, 1), (1, 1))).label(5), Grid("L", "L", np.ones(())).label(0)
-        ('x[0, 0, 0]', 'L')
+        >>> Grid("x", "x", np.zeros((1, 4, 4)), border=((1, 1), (1, 1))).label(5)
+        'x[0, 0, 0]'
         """
         if self.labels is not None:
             return self.labels[cell]

@@ -62,8 +62,9 @@ def relu(input: tuple[int, ...], seed: int) -> Explanation:
                 "backward",
                 "Backward: the same gates",
                 [
-                    "Where x was positive, y moves exactly as x does: gy passes. Where x was negative a small change "
-                    "does nothing: 0. A unit that is negative for every image learns nothing any more; it is dead.",
+                    "Where x was positive, y moves exactly as x does: gy passes. Where x was negative a "
+                    "small change does nothing: 0. A unit that is negative for every image learns nothing "
+                    "any more; it is dead.",
                     "At 0 itself there is no derivative; the engine, as everyone, takes 0 there.",
                 ],
                 ["gy", "x", "gx"],
@@ -110,7 +111,7 @@ def dropout(input: tuple[int, ...], p: float, seed: int) -> Explanation:
     backward = [f"mask {number(m)}: gy {'is scaled too' if m else 'stops'}." for m in mask.flat]
     return Explanation(
         title="dropout",
-        words="In training a random part of the numbers is silent; the others speak up, so that the mean stays.",
+        words="In training a random part of the numbers is silent; the others are louder, so the mean stays.",
         equations=["y = x · mask        gx = gy · mask        mask = 0 with probability p, else 1 / (1 − p)"],
         facts=[
             ("x, y", by(input)),
@@ -123,9 +124,9 @@ def dropout(input: tuple[int, ...], p: float, seed: int) -> Explanation:
                 "forward",
                 "Forward: the mask and its factor",
                 [
-                    "For each number a random u is drawn; where u < p, the number is dropped. What is left is "
-                    "multiplied by 1 / (1 − p): the expected value of y is then x, and in inference, where nothing is "
-                    "dropped, nothing needs to be scaled.",
+                    "For each number a random u is drawn; where u < p, the number is dropped. What is left "
+                    "is multiplied by 1 / (1 − p): the expected value of y is then x, and in inference, "
+                    "where nothing is dropped, nothing needs to be scaled.",
                     "No unit can rely on a particular neighbour being there.",
                 ],
                 ["x", "u", "mask", "y"],
@@ -137,8 +138,8 @@ def dropout(input: tuple[int, ...], p: float, seed: int) -> Explanation:
                 "backward",
                 "Backward: the same mask",
                 [
-                    "y = x · mask is linear in x: gx is gy times the very same mask, factor included. To draw a new "
-                    "one, or to forget the factor, are the usual mistakes."
+                    "y = x · mask is linear in x: gx is gy times the very same mask, factor included. To "
+                    "draw a new one, or to forget the factor, are the usual mistakes."
                 ],
                 ["gy", "mask", "gx"],
                 x,
@@ -153,37 +154,47 @@ def add(input: tuple[int, ...], seed: int) -> Explanation:
     draw = Draw(seed)
     inputs = {"x": draw.whole(input, 5), "w": draw.tenths(input, 0.5)}
     point = Point(lambda x, w: x + x * w, inputs, draw.whole)
-    sum_point = Point(
+    both = Point(
         lambda shortcut, branch: F.add(shortcut, branch),
         {"shortcut": inputs["x"], "branch": inputs["x"] * inputs["w"]},
         lambda _: point.gy,
     )
     every, x, w, gy = (np.arange(point.y.size), *(a.reshape(-1) for a in (*inputs.values(), point.gy)))
-    through = point.gy * inputs["w"]
+    by_shortcut, by_branch = sums(every, gy, ("gshortcut", every)), sums(every, gy * w, ("through", every))
+    y_made = joined(sums(every, x, ("x", every)), sums(every, x * w, ("branch", every)))
+    copied = sums(every, gy, ("gy", every))
     grids = [
         Grid("x", "x", inputs["x"], "x"),
         Grid("w", "w", inputs["w"], "w, of the branch"),
-        Grid("branch", "f", inputs["x"] * inputs["w"], "f(x) = w · x, the branch",
-             made=sums(every, x * w, ("x", every), ("w", every))),
-        Grid("y", "y", point.y, "y = x + f(x)", made=joined(sums(every, x, ("x", every)), sums(every, x * w, ("branch", every)))),
+        Grid(
+            "branch",
+            "f",
+            both.inputs["branch"],
+            "f(x) = w · x, the branch",
+            made=sums(every, x * w, ("x", every), ("w", every)),
+        ),
+        Grid("y", "y", point.y, "y = x + f(x)", made=y_made),
         Grid("gy", "gy", point.gy, "gy, the upstream gradient"),
-        Grid("gshortcut", "gx by the shortcut", sum_point.gradients["shortcut"], "gx by the shortcut",
-             made=sums(every, gy, ("gy", every)), differences=sum_point.differences("shortcut")),
-        Grid("gbranch", "gf", sum_point.gradients["branch"], "gf, to the branch",
-             made=sums(every, gy, ("gy", every)), differences=sum_point.differences("branch")),
-        Grid("through", "gx by the branch", through, "gx by the branch",
-             made=sums(every, through.reshape(-1), ("gbranch", every), ("w", every))),
-        gradient(point, "x", joined(sums(every, gy, ("gshortcut", every)), sums(every, gy * w, ("through", every))),
-                 "gx = both, added"),
-    ]  # fmt: skip
+        gradient(both, "shortcut", copied, "gx by the shortcut"),
+        gradient(both, "branch", copied, "gf, to the branch"),
+        Grid(
+            "through",
+            "gx by the branch",
+            point.gy * inputs["w"],
+            "gx by the branch",
+            made=sums(every, gy * w, ("gbranch", every), ("w", every)),
+        ),
+        gradient(point, "x", joined(by_shortcut, by_branch), "gx = both, added"),
+    ]
     forward = [f"{number(a)} + ({number(a * b)}) = {number(a + a * b)}." for a, b in zip(x, w, strict=True)]
     backward = [
-        f"gy = {number(g)} goes both ways; by the branch {number(g * b)} returns: together {number(g + g * b)}."
+        f"gy = {number(g)} goes both ways; by the branch {number(g * b)} returns: together "
+        f"{number(g + g * b)}."
         for g, b in zip(gy, w, strict=True)
     ]
     return Explanation(
         title="add",
-        words="A residual block adds what it found to what it was given; in backward the sum copies its gradient.",
+        words="A block adds what it found to what it was given; backward, the sum copies its gradient.",
         equations=["y = x + f(x)        gf = gy        gx = gy + (what f sends back)"],
         facts=[("x, f(x), y", by(input)), ("f", "here w · x, in a network convolutions and ReLUs")],
         grids={grid.key: grid for grid in grids},
@@ -201,9 +212,9 @@ def add(input: tuple[int, ...], seed: int) -> Explanation:
                 "backward",
                 "Backward: one gradient, handed on twice",
                 [
-                    "∂y/∂x = 1 along the shortcut, whatever the branch does: gy arrives at the block's input "
-                    "undiminished, even where the branch sends back next to nothing, as here with its small w. "
-                    "Through a hundred such blocks the first layer still hears of the loss.",
+                    "∂y/∂x = 1 along the shortcut, whatever the branch does: gy arrives at the block's "
+                    "input undiminished, even where the branch sends back next to nothing, as here with its "
+                    "small w. Through a hundred such blocks the first layer still hears of the loss.",
                     "x was used twice, and so its gradient has two parts, which add up.",
                 ],
                 ["gy", "gshortcut", "gbranch", "w", "through", "gx"],
@@ -243,7 +254,7 @@ def cat(input: tuple[int, ...], second: tuple[int, ...], seed: int) -> Explanati
     ]
     return Explanation(
         title="cat",
-        words="Channels of several arrays are put one after another; the gradient is cut apart at the same places.",
+        words="Channels of several arrays one after another; the gradient is cut apart at the same places.",
         equations=["y = [x1, x2] along the channels        [gx1, gx2] = gy"],
         facts=[("x1", by(input)), ("x2", by(second)), ("y", by(point.y.shape))],
         grids={grid.key: grid for grid in grids},
@@ -281,7 +292,7 @@ def _each(
     notes: Sequence[str],
     extra: Sequence[str] = (),
 ) -> Scene:
-    """A scene about the last grid of its layout, a step for each number; ``extra`` grids light up at its place."""
+    """A scene about the last grid of its layout, a step for each number; ``extra`` grids light up there."""
     lit = {k: {name: [k] for name in extra} if extra else None for k in range(like.size)}
     return Scene(
         key, title, text, layout, layout[-1], [Step([k], note, lit[k]) for k, note in enumerate(notes)]

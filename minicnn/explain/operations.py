@@ -12,7 +12,7 @@ from minicnn.explain.convolutions import conv1x1, conv2d, depthwise_conv2d
 from minicnn.explain.dense import cross_entropy, linear
 from minicnn.explain.document import Explanation
 from minicnn.explain.elementwise import add, cat, dropout, relu
-from minicnn.explain.options import OPTIONS, as_words
+from minicnn.explain.options import OPTIONS, as_flag, as_words
 from minicnn.explain.pooling import avg_pool2d, max_pool2d
 from minicnn.explain.response_norm import local_response_norm
 from minicnn.explain.words import by
@@ -33,6 +33,19 @@ class Operation:
     words: str
     axes: str
     options: dict[str, Any]
+
+    def usage(self) -> str:
+        """Its options with their defaults, and in brackets those that are off or follow from others.
+
+        >>> OPERATIONS["conv1x1"].usage()
+        '--input 3x3x3 --outputs 2 --stride 1 --seed 0'
+        """
+        words = []
+        for name, default in self.options.items():
+            option, given = OPTIONS[name], as_words({name: default})
+            flag = option.switch[0] if option.switch else f"{as_flag(name)} {option.metavar}"
+            words += given or [f"[{flag}]"]
+        return " ".join(words)
 
 
 def _sliding(**more: Any) -> dict[str, Any]:
@@ -62,7 +75,7 @@ OPERATIONS = {
         max_pool2d,
         "the largest of each window, and the winner's gradient",
         "CHW",
-        {**_sliding(ceil_mode=False), "padding": 0},
+        {**_sliding(ceil_mode=False), "stride": 1, "padding": 0},
     ),
     "avg_pool2d": Operation(
         avg_pool2d,

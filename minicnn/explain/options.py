@@ -19,7 +19,7 @@ Reader = Callable[[Any], Any]
 class Option:
     """How a value is read (None for what cannot be), what is expected, and what it means.
 
-    On the command line it is followed by a ``metavar``, or is a ``switch``: an option that stands for one value.
+    On the command line it is followed by a ``metavar``, or is a ``switch``: one that stands for a value.
     """
 
     read: Reader
@@ -142,6 +142,15 @@ OPTIONS = {
 }
 
 
+def as_flag(name: str) -> str:
+    """An option's name on the command line.
+
+    >>> as_flag("label_smoothing")
+    '--label-smoothing'
+    """
+    return "--" + name.replace("_", "-")
+
+
 def as_words(options: Mapping[str, Any]) -> list[str]:
     """Options as the command line has them.
 
@@ -159,5 +168,5 @@ def as_words(options: Mapping[str, Any]) -> list[str]:
                 if isinstance(value, Sequence) and not isinstance(value, str)
                 else str(value)
             )
-            words += ["--" + name.replace("_", "-"), text]
+            words += [as_flag(name), text]
     return words

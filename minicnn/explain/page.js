@@ -202,15 +202,17 @@ class Scene {
     this.step = 0;
     this.views = new Map();
     this.stage = make("div", { class: "stage" });
+    let sign = [];
     for (const item of about.layout) {
       if (typeof item === "string") {
-        this.stage.append(make("span", { class: "sign", "aria-hidden": "true" }, item));
+        sign = [make("span", { class: "sign", "aria-hidden": "true" }, item)];
         continue;
       }
       const view = new GridView(item, this);
       if (item === about.subject) view.figure.classList.add("subject");
       this.views.set(item, view);
-      this.stage.append(view.figure);
+      this.stage.append(make("div", { class: "item" }, ...sign, view.figure));
+      sign = [];
     }
     this.note = make("p", { class: "note" });
     this.formula = make("div", { class: "formula" });
@@ -237,7 +239,7 @@ class Scene {
     this.slider.addEventListener("input", () => this.stop(Number(this.slider.value)));
     this.counter = make("output");
     const player = make("div", { class: "player", role: "group", "aria-label": `steps of: ${this.about.title}` },
-      this.back, this.play, this.forward, this.slider, this.counter);
+      this.back, this.play, this.forward, this.counter, this.slider);
     player.addEventListener("keydown", (event) => {
       const moves = { ArrowLeft: this.step - 1, ArrowRight: this.step + 1, Home: 0, End: last };
       if (event.key in moves) this.stop(moves[event.key]);
@@ -419,10 +421,12 @@ function head() {
     facts,
     make("nav", { "aria-label": "contents" }, contents),
     make("p", { class: "hint" }, "Point at any number, or walk to it with Tab and the arrow keys: below the grids is what "
-      + "it is made of, and for a derivative the same by finite differences. In a grid with a bold frame, click or press "
-      + "Enter on a number to choose it. On the player, arrow keys step, Home and End go to the ends, the space bar plays."),
-    make("p", { class: "hint" }, key("positive", "orange"), " is positive, ", key("negative", "−blue"),
-      " negative, stronger where larger. ", key("lit", "Framed"), " takes part; ", key("now", "this"), " is what it is about."),
+      + "it is made of, and for a derivative the same by finite differences. Where the dark frame is, another number can "
+      + "be chosen: click on it, or press Enter. On the player, arrow keys step, Home and End go to the ends, and the "
+      + "space bar plays."),
+    make("p", { class: "hint" }, key("positive", "Orange"), " is positive and ", key("negative", "−blue"),
+      " negative, stronger where larger. What takes part in a step is ", key("lit", "framed"), "; what it is about has a ",
+      key("now", "dark frame"), "."),
     make("p", { class: "made-by" }, `Made by: ${data.command}. Computed by ${data.kernels.join(", ")} in float64.`));
 }
 

@@ -1,8 +1,8 @@
-"""A document as one HTML file: its data as JSON, and a small programme that draws grids and steps through scenes.
+"""A document as one HTML file: its data as JSON, and a small programme that draws it and steps through it.
 
-``page.html``, ``page.css`` and ``page.js`` beside this file are put together with the data. Nothing on the page is
-computed there: the programme looks numbers up and marks cells. A content security policy forbids it every
-connection.
+``page.html``, ``page.css`` and ``page.js`` beside this file are put together with the data. Nothing is
+computed on the page: the programme looks numbers up and marks cells. A content security policy forbids it
+every connection.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def assemble(title: str, content: dict[str, Any]) -> str:
     size = len(text.encode("utf-8"))
     if size > LARGEST:
         raise ValueError(
-            f"explain {title}: the page would have {size / 1e6:.1f} MB, and may have {LARGEST / 1e6:.0f}: choose a "
-            "smaller input or kernel"
+            f"explain {title}: the page would have {size / 1e6:.1f} MB, and may have {LARGEST / 1e6:.0f}: "
+            "choose a smaller input or kernel"
         )
     return text
 

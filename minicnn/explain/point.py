@@ -104,8 +104,8 @@ class Point:
         for name, x in self.inputs.items():
             if x.size * self.y.size > links or self.y.size > NUMBERS:
                 raise ValueError(
-                    f"{name} has {x.size:,} numbers and y {self.y.size:,}; a page shows what each does to the "
-                    f"other, at most {links:,} pairs: choose a smaller input"
+                    f"{name} has {x.size:,} numbers and y {self.y.size:,}; a page shows what each does to "
+                    f"the other, at most {links:,} pairs: choose a smaller input"
                 )
 
 

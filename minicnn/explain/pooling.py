@@ -52,7 +52,7 @@ class Windows:
 
 @dataclass(eq=False)
 class Returns:
-    """What backward sends: from the cells ``at_y`` to the cells ``at_x``, the numbers ``values``, each a product.
+    """What backward sends: from the cells ``at_y`` to the cells ``at_x`` the numbers ``values``.
 
     ``divisors`` are texts such as "1/4", the second factor beside gy; empty for a maximum.
     """
@@ -90,14 +90,15 @@ def max_pool2d(
     steps = []
     for k, label in enumerate(labels("y", point.y)):
         at = int(windows.at_padded[won[k]])
-        note = f"The largest under this window is {image.label(at)} = {number(point.y.flat[k])}: it becomes {label}."
+        largest = f"{image.label(at)} = {number(point.y.flat[k])}"
+        note = f"The largest under this window is {largest}: it becomes {label}."
         steps.append(Step([k], note, {"x": windows.under(k)}, {"x": [at]}))
     forward = Scene(
         "windows",
         "Forward: the largest of each window",
         [
-            "A window moves over each channel by itself, and the largest pixel under it is kept. There are no "
-            "weights: nothing is learnt here. The padding counts as −∞ and never wins.",
+            "A window moves over each channel by itself, and the largest pixel under it is kept. There are "
+            "no weights: nothing is learnt here. The padding counts as −∞ and never wins.",
             "Which pixel won is remembered, as backward needs it. Of equal pixels the first wins.",
         ],
         ["x", "y"],
@@ -107,8 +108,8 @@ def max_pool2d(
     )
     returns = Returns(windows.at_y[won], windows.at_x[won], point.gy.reshape(-1)[windows.at_y[won]])
     text = [
-        "gy goes to the pixel that won, all of it. The others of the window could change a little without any "
-        "effect on y, and receive 0: finite differences find the same.",
+        "gy goes to the pixel that won, all of it. The others of the window could change a little without "
+        "any effect on y, and receive 0: finite differences find the same.",
         "Where windows overlap, one pixel can win several of them. Then it receives the sum.",
     ]
     chosen = [[int(windows.at_padded[at])] for at in won]
@@ -151,7 +152,7 @@ def avg_pool2d(
         y_made.setdefault(at_y, []).append((value, ("x", at), parts[at_y]))
     steps = []
     for k, label in enumerate(labels("y", point.y)):
-        note = f"The sum under this window, divided by {divisor[k]}, becomes {label} = {number(point.y.flat[k])}."
+        note = f"The sum here, divided by {divisor[k]}, becomes {label} = {number(point.y.flat[k])}."
         steps.append(Step([k], note, {"x": windows.under(k)}))
     padded = "counts" if count_include_pad else "does not count"
     forward = Scene(
@@ -160,8 +161,8 @@ def avg_pool2d(
         [
             "A window moves over each channel by itself, and the pixels under it are averaged: a convolution "
             "whose weights are all 1/divisor. There is nothing to learn.",
-            f"What to divide by is a matter of convention at the edges: here padding {padded} (count_include_pad); "
-            "what ceil_mode adds beyond the padding never does.",
+            f"What to divide by is a matter of convention at the edges: here padding {padded} "
+            "(count_include_pad); what ceil_mode adds beyond the padding never does.",
         ],
         ["x", "y"],
         "y",
@@ -205,7 +206,8 @@ def _facts(point: Point, window: Window) -> list[tuple[str, str]]:
         ("y", f"{by(point.y.shape)}  (N, C, OH, OW)"),
         (
             "window",
-            f"{by(window.kernel)}, stride {by(window.stride)}: windows {'overlap' if overlap else 'do not overlap'}",
+            f"{by(window.kernel)}, stride {by(window.stride)}: windows "
+            f"{'overlap' if overlap else 'do not overlap'}",
         ),
     ]
 

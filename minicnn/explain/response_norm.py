@@ -30,6 +30,13 @@ def local_response_norm(
     strength = -2 * alpha * beta / size
     shares = strength * flat[near] * q.reshape(-1)[far]
     through = np.bincount(near, shares, minlength=x.size).reshape(input)
+    alone = []
+    for cell in range(x.size):
+        one = far == cell
+        itself = {cell: [(float(own.flat[cell]), ("gy", cell), ("power", cell))]}
+        others = sums(near[one], shares[one], number(strength), ("x", near[one]), ("q", far[one]))
+        alone.append(joined(itself, others))
+    own_made = sums(every, own.reshape(-1), ("gy", every), ("power", every))
     settings = f"{number(alpha)}/{size}"
     grids = [
         Grid("x", "x", x, "x"),
@@ -50,11 +57,11 @@ def local_response_norm(
             "d^−β",
             made=sums(every, power.reshape(-1), ("d", every)),
             how="",
-            texts={cell: f"{number(value)} to the power of −{number(beta)}" for cell, value in enumerate(d.flat)},
+            texts={cell: f"{number(v)} to the power of −{number(beta)}" for cell, v in enumerate(d.flat)},
         ),
         Grid("y", "y", point.y, "y", made=sums(every, point.y.reshape(-1), ("x", every), ("power", every))),
         Grid("gy", "gy", point.gy, "gy, the upstream gradient"),
-        Grid("own", "own", own, "own = gy · d^−β", made=sums(every, own.reshape(-1), ("gy", every), ("power", every))),
+        Grid("own", "own", own, "own = gy · d^−β", made=own_made),
         Grid(
             "q",
             "q",
@@ -62,7 +69,7 @@ def local_response_norm(
             "q = gy · x · d^(−β−1)",
             made=sums(every, q.reshape(-1), ("gy", every), ("x", every), ("d", every)),
             how="",
-            texts={cell: "gy · x · d to the power of −β − 1" for cell in range(x.size)},
+            texts=dict.fromkeys(range(x.size), "gy · x · d to the power of −β − 1"),
         ),
         Grid(
             "through",
@@ -75,12 +82,13 @@ def local_response_norm(
             point,
             "x",
             joined(
-                sums(every, own.reshape(-1), ("own", every)), sums(every, through.reshape(-1), ("through", every))
+                sums(every, own.reshape(-1), ("own", every)),
+                sums(every, through.reshape(-1), ("through", every)),
             ),
             "gx = own + through d",
         ),
-        gradient_alone(point, "x"),
-    ]  # fmt: skip
+        gradient_alone(point, "x", alone),
+    ]
     return Explanation(
         title="local_response_norm",
         words="Each number is divided by a power of the energy of its neighbours in the channels beside it.",
@@ -99,7 +107,7 @@ def local_response_norm(
 
 
 def _pairs(shape: tuple[int, ...], size: int) -> tuple[Array, Array]:
-    """Cells that meet: every ``near`` is in the window of ``far``, at the same pixel of a neighbouring channel."""
+    """Cells that meet: each ``near`` is in the window of ``far``, at the same pixel of another channel."""
     N, C, H, W = shape
     n, c, other, h, v = (index.ravel() for index in np.indices((N, C, C, H, W)))
     # The window of channel `other` reaches size // 2 channels down and (size − 1) // 2 up.
@@ -125,9 +133,10 @@ def _scenes(point: Point, near: Array, far: Array) -> list[Scene]:
             "windows",
             "Forward: neighbours damp each other",
             [
-                "The window does not move over pixels but over channels: at each pixel, a number is compared with "
-                "the same pixel in the channels beside it. Where they are strong, it is made small: a kind of "
-                "rivalry between filters. At the first and last channel the window is cut off.",
+                "The window does not move over pixels but over channels: at each pixel, a number is "
+                "compared with the same pixel in the channels beside it. Where they are strong, it is made "
+                "small: a kind of rivalry between filters. At the first and last channel the window is cut "
+                "off.",
             ],
             ["x", "d", "power", "y"],
             "y",
@@ -138,9 +147,10 @@ def _scenes(point: Point, near: Array, far: Array) -> list[Scene]:
             "one-output",
             "Backward: one output reaches its window",
             [
-                "An output depends on its own x, and through d on its neighbours': more of them makes it smaller."
+                "An output depends on its own x, and through d on its neighbours': more of them makes it "
+                "smaller."
             ],
-            ["gy", "x", "gx.alone"],
+            ["gy", "x", "power", "q", "gx.alone"],
             "gy",
             alone,
         ),
@@ -148,8 +158,8 @@ def _scenes(point: Point, near: Array, far: Array) -> list[Scene]:
             "two-terms",
             "Backward: the two terms of gx",
             [
-                "own is what y = x · d^−β gives if d were a constant. Through d: x is part of the energy of every "
-                "window that holds it, and sends each of those outputs down."
+                "own is what y = x · d^−β gives if d were a constant. Through d: x is part of the energy of "
+                "every window that holds it, and sends each of those outputs down."
             ],
             ["gy", "x", "q", "own", "+", "through", "=", "gx"],
             "gx",

@@ -22,7 +22,7 @@ def plain(explanation: Explanation, width: int) -> str:
 
 
 def write(explanation: Explanation, console: Console) -> None:
-    """Write everything to a console; marked cells stand in brackets, and are coloured where there is colour."""
+    """Write everything to a console; marked cells stand in brackets, coloured where there is colour."""
     console.print(Text(explanation.title, "bold"))
     console.print(Text(explanation.words))
     for equation in explanation.equations:
@@ -119,7 +119,6 @@ def _cell(grid: Grid, cell: int, value: float) -> str:
 
 
 def _panel_name(grid: Grid, panel: int) -> str:
-    _, rows, columns = grid.panels
     index, leading = [], grid.shape[:-2]
     for size in reversed(leading):
         panel, rest = divmod(panel, size)

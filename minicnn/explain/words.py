@@ -41,9 +41,9 @@ def count(how_many: int, thing: str) -> str:
 
 
 def sums(cells: Array, values: Array, *factors: tuple[str, Array] | str) -> dict[int, list[Term]]:
-    """What cells are made of, from parallel arrays: into ``cells[k]`` goes ``values[k]``, a product of factors.
+    """What cells are made of, from parallel arrays: ``values[k]`` is a part of cell ``cells[k]``.
 
-    A factor is a grid's key with the cells there, or one text for all.
+    Each value is a product of factors; a factor is a grid's key with the cells there, or one text for all.
 
     >>> sums(np.array([0, 0, 1]), np.array([6.0, 5.0, 4.0]), ("x", np.array([3, 4, 4])), "1/2")
     {0: [(6.0, ('x', 3), '1/2'), (5.0, ('x', 4), '1/2')], 1: [(4.0, ('x', 4), '1/2')]}
