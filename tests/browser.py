@@ -160,7 +160,6 @@ class Chromium:
                 found += [] if url.startswith(("file:", "data:")) else [f"asked for {url}"]
         return found
 
-    def screenshot(self, path, whole=True):
-        """The page, or only what is in the window, as a PNG."""
-        picture = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
-        Path(path).write_bytes(base64.b64decode(picture["data"]))
+    def screenshot(self):
+        """What is in the window, as the bytes of a PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot")["data"])

@@ -8,14 +8,11 @@ from minicnn import functional as F
 from minicnn.autograd import Array
 from minicnn.explain.document import Grid
 from minicnn.explain.grids import gradient
-from minicnn.explain.point import LINKS, Draw, Point, checked
+from minicnn.explain.point import PRODUCTS, Draw, Point, checked
 from minicnn.explain.words import by, count, sums
 from minicnn.kernels import Window
 from minicnn.kernels.geometry import pad
 from minicnn.kernels.numpy.conv_im2col import im2col
-
-PRODUCTS = LINKS // 2
-"""The most products x · w that a page names: each is in a dozen formulas."""
 
 
 class Convolution:

@@ -17,8 +17,12 @@ from minicnn.tensor import tensor
 NUMBERS = 2_000
 """The most numbers that an array may have on a page."""
 
-LINKS = 10_000
+LINKS = 16_000
 """The most pairs of an input's number and a result's: a page shows what each does to the other."""
+
+
+PRODUCTS = 7_000
+"""The most products x · w, or pixels in windows, that a page names."""
 
 
 class Point:

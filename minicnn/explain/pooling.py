@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from minicnn import kernels
 from minicnn.autograd import Array
 from minicnn.explain.document import Explanation, Grid, Scene, Step, Term
 from minicnn.explain.grids import gradient, gradient_alone, labels
-from minicnn.explain.point import Draw, Point, checked
+from minicnn.explain.point import PRODUCTS, Draw, Point, checked
 from minicnn.explain.words import by, count, number, sums
 from minicnn.functional.pool import pool_window
 from minicnn.kernels import Window
@@ -33,7 +34,11 @@ class Windows:
         self.border = covered(x.shape, shape, window)
         self.padded = pad(x, self.border, outside)
         checked(self.padded.shape)
-        checked((N, C, *shape, KH, KW))
+        if (pixels := N * C * prod(shape) * KH * KW) > PRODUCTS:
+            raise ValueError(
+                f"there are {pixels:,} pixels under all windows, and a page shows at most {PRODUCTS:,}: "
+                "choose a smaller input or kernel"
+            )
         n, c, oh, ow, i, j = (index.ravel() for index in np.indices((N, C, *shape, KH, KW)))
         row = oh * window.stride[0] + i * window.dilation[0]
         column = ow * window.stride[1] + j * window.dilation[1]

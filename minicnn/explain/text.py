@@ -54,8 +54,18 @@ def _write_scene(explanation: Explanation, scene: Scene, console: Console) -> No
         cells |= set(now.cells) if key == scene.subject else set()
         for line in lines(grid, step, cells, console.width):
             console.print(line, overflow="crop", no_wrap=True)
-    for line in formula(explanation, explanation.grids[scene.subject], now.cells[0], step):
-        console.print(Text(line))
+    for key, cell in _worked_out(explanation, scene, step):
+        for line in formula(explanation, explanation.grids[key], cell, step):
+            console.print(Text(line))
+
+
+def _worked_out(explanation: Explanation, scene: Scene, step: int) -> list[tuple[str, int]]:
+    """The cells whose formulas are shown: the step's own; if it is made of nothing, those that it reaches."""
+    cell = scene.steps[step].cells[0]
+    if explanation.grids[scene.subject].made_of(cell, step):
+        return [(scene.subject, cell)]
+    reached = lit(explanation, scene, step).items()
+    return [(key, cells[0]) for key, cells in reached if explanation.grids[key].made_of(cells[0], step)]
 
 
 def example(explanation: Explanation, scene: Scene) -> int:
