@@ -16,7 +16,7 @@ The rooms, from the ground up; each imports only from those before it:
     nn, optim   layers, initialisers, optimisers, schedules
     weights     files of weights: safetensors, PyTorch's, NumPy's, Keras's
     models      the networks, as tables
-    data, train, gradcheck, cli
+    data, train, gradcheck, explain, cli
 """
 
 from pathlib import Path
@@ -28,6 +28,7 @@ if not (Path(__file__).parent / "kernels").is_dir():
 
 from minicnn import functional, models, nn, optim, random, weights
 from minicnn.autograd import Function, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minicnn.explain import explain
 from minicnn.functional import (
     cat,
     clip,
@@ -61,6 +62,7 @@ __all__ = [
     "empty",
     "enable_grad",
     "exp",
+    "explain",
     "from_numpy",
     "functional",
     "get_num_threads",

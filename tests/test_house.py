@@ -28,7 +28,7 @@ FLOORS = [
     ["data", "summary", "exercises"],
     ["gradcases"],
     ["train"],
-    ["predict", "lessons"],
+    ["predict", "explain", "lessons"],
     ["commands"],
     ["cli"],
     ["__init__", "__main__"],

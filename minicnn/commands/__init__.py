@@ -10,6 +10,7 @@ from minicnn.commands import (
     compare,
     eval,
     exercise,
+    explain,
     features,
     gradcheck,
     lesson,
@@ -29,6 +30,7 @@ COMMANDS = {
     "models": models,
     "summary": summary,
     "gradcheck": gradcheck,
+    "explain": explain,
     "lesson": lesson,
     "exercise": exercise,
 }
