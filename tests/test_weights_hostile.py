@@ -201,7 +201,7 @@ DEEP = 200_000  # a tuple as deep as that overflows the stack of whoever asks fo
 STEPS = 10**5  # a lower bound, so that these tests are quick
 
 BOMBS = {
-    "nested tuples as a key": (b"}(" + b")" + b"\x85" * DEEP + b"Nu", "a dictionary with a tuple for a key"),
+    "nested tuples as a key": (b"}(" + b")" + b"\x85" * DEEP + b"Nu", "a key in it is of type tuple"),
     "nested lists": (b"]" * 30_000 + b"a" * 29_999, "it holds no dictionary of tensors"),
     "nested tuples": (b")" + b"\x85" * 50_000, "it holds no dictionary of tensors"),
     "nested dictionaries": (b"}N" * 20_000 + b"}" + b"s" * 20_000, "not a state dict"),
@@ -214,7 +214,10 @@ BOMBS = {
     "a text of negative length": (b"T\xff\xff\xff\xff", "breaks off"),
     "a text beyond the end": (b"\x8d" + b"\xff" * 8, "breaks off"),
     "a text that is no text": (b"U\x01\xff", "a text that is no text"),
-    "keys of one hash": (b"}(" + encoded(2**61 - 1) + b"N" + encoded(2**62 - 2) + b"Nu", "a int for a key"),
+    "keys of one hash": (
+        b"}(" + encoded(2**61 - 1) + b"N" + encoded(2**62 - 2) + b"Nu",
+        "a number beyond 2⁶⁰",
+    ),
     "a name without end": (b"c" + b"a" * 1000, "breaks off"),
     "a name of a million letters": (b"c" + b"a" * 10**6 + b"\nb\n", "it asks for aaaaa"),
     "a name of strange letters": (b"c\x1b[31m\x07\nb\n", "it asks for [31m"),
@@ -333,7 +336,7 @@ def legacy_with(path, keys, lengths, numbers=b""):
         ([], [], "a storage is missing"),
         (["1"], [12], "its list of storages is not that of its tensors"),
         (["0", "0"], [12, 12], "its list of storages is not that of its tensors"),
-        ([["0"]], [12], "a dictionary with a list for a key"),
+        ([["0"]], [12], "a key in it is of type list"),
         ("0", [12], "its list of storages is not that of its tensors"),
     ],
 )

@@ -219,7 +219,7 @@ def test_epsilon_and_biases_are_folded():
     theirs = {role: arrays[f"conv2_block1_3_bn/{role}"] for role in ("moving_mean", "moving_variance")}
     np.testing.assert_allclose(norm.running_mean.numpy(), theirs["moving_mean"] - 0.25)
     np.testing.assert_allclose(norm.running_var.numpy() + norm.eps, theirs["moving_variance"] + 1.001e-5)
-    assert "turned from the layout of Keras's ResNet50, its epsilon and biases folded" in str(report)
+    assert "  turned from the layout of Keras's ResNet50; its epsilon, and biases" in str(report)
 
 
 def test_what_does_not_fit():

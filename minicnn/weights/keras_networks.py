@@ -167,7 +167,10 @@ def converted(model: nn.Module, name: str, arrays: Mapping[str, np.ndarray]) -> 
             result |= {f"{path}.{key}": array for key, array in ours.items()}
     for layer, roles in layers.items():
         result |= {f"{layer}/{role}": array for role, array in roles.items()}
-    return result, f"turned from the layout of Keras's {network.title}, its epsilon and biases folded"
+    note = f"turned from the layout of Keras's {network.title}"
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        note += "; its epsilon, and biases before batch norm, are in the running statistics"
+    return result, note
 
 
 def _find(name: str) -> Network:
@@ -215,9 +218,10 @@ def _layer(
     result = {}
     if "kernel" in roles:
         kernel = roles.pop("kernel")
-        if image is not None and kernel.ndim == 2 and len(kernel) % (image[0] * image[1]) == 0:
-            kernel = kernel.reshape(*image, -1, kernel.shape[-1]).transpose(2, 0, 1, 3)
-            kernel = kernel.reshape(-1, kernel.shape[-1])
+        if image is not None and kernel.ndim == 2 and len(kernel) == module.weight.shape[1]:
+            (H, W), (features, units) = image, kernel.shape
+            kernel = kernel.reshape(H, W, features // (H * W), units).transpose(2, 0, 1, 3)
+            kernel = kernel.reshape(features, units)
         result["weight"] = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
     if "bias" in roles and module.bias is not None:
         result["bias"] = roles.pop("bias")
