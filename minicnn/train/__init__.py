@@ -32,7 +32,7 @@ True
     trainer     epochs, validation, the best weights
     callbacks   who looks on, and may stop it
     state       a trainer's whole state as arrays and a document
-    checkpoint  a training's state, and a model's weights, in files
+    checkpoint  a training's state in a file; weights alone are in minicnn.weights
     interrupt   Ctrl-C between two steps
     display     a bar and curves of text, or a line for each epoch
     metrics     confusion matrix, top-k, precision and recall
