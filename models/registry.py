@@ -15,7 +15,6 @@ from typing import Any
 
 from minicnn import nn
 from minicnn.models import pretrained
-from minicnn.weights import load
 
 
 @dataclass(frozen=True)
@@ -135,6 +134,8 @@ def create(
         if replace_head:
             raise ValueError("create: replace_head=True, but there are no weights whose head to replace")
         return build(**options)
+
+    from minicnn.weights import load
 
     found = pretrained.find(name, weights)
     if found.published:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_zoo import torchvision  # noqa: F401  (a fixture)
 
 from minicnn import data
 from minicnn.commands.augment import choose
@@ -203,7 +202,7 @@ def test_colour_noise_follows_the_components() -> None:
 
 
 @pytest.fixture(scope="module")
-def theirs(torchvision):  # noqa: F811
+def theirs(torchvision):
     """torchvision.transforms.functional."""
     return importlib.import_module("torchvision.transforms.functional")
 

@@ -68,8 +68,8 @@ def test_an_image(run, colours):
     assert (code, err) == (0, "")
     lines = out.split("\n")
     assert lines[:3] == ["colours, colours.safetensors", "", "blue.png"]
-    assert [line.split()[-1] for line in lines[3:6]] == ["blue", "red", "green"]
-    assert lines[3].split()[:2] == ["98.8", "%"]
+    assert [line.split()[-1] for line in lines[3:6]] == ["blue", "green", "red"]
+    assert lines[3].split()[:2] == [">99.9", "%"]
 
 
 def test_probabilities_by_hand(run, colours):

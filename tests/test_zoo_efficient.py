@@ -14,7 +14,6 @@ from minicnn import functional as F
 from minicnn import nn
 from minicnn.models.efficientnet import MBConv
 
-
 # EfficientNet
 
 SCALED = {
