@@ -116,8 +116,8 @@ class Summary:
         lines += [
             f"  parameters         {self.parameters:,}: {self.trainable:,} trainable, "
             f"{self.not_trainable:,} not; {self.buffers:,} values in buffers",
-            f"  weights' memory    {_bytes(self.weight_bytes)}; training adds as much for gradients, and for each "
-            "moment of the optimiser",
+            f"  weights' memory    {_bytes(self.weight_bytes)}; training adds as much for gradients, "
+            "and for each moment of the optimiser",
             f"  activation memory  {_bytes(self.training_bytes)} in training, "
             f"{_bytes(self.inference_bytes)} in inference",
         ]

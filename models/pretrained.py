@@ -104,10 +104,11 @@ def download(published: Published, *, offline: bool = False, progress: bool = Tr
             f"{published.network}'s weights {published.name} are not on this machine: get {published.url} "
             f"and put it at {path}"
         )
-    sha256, size = published.sha256, published.size and round(published.size * 2**20)
+    sha256, bound = published.sha256, LARGEST
     if not sha256:
-        sha256, size = _asked(published)
-    bound = LARGEST if size is None else size + 2**20  # a published size is rounded
+        sha256, bound = _asked(published)
+    elif published.size is not None:
+        bound = round((published.size + 0.001) * 2**20)  # it is rounded
     return fetch(
         [published.url],
         path,

@@ -146,7 +146,10 @@ def create(
                 f"but num_classes is {classes}; with replace_head=True the last layer is drawn anew"
             )
     options = {**found.options, **options}
-    path = found.path or pretrained.download(found.published, offline=offline, progress=progress)
+    path = found.path
+    if path is None:
+        assert found.published is not None
+        path = pretrained.download(found.published, offline=offline, progress=progress)
     with contextlib.nullcontext() if replace_head else nn.init.skip():
         model = build(**options)
     load(model, path, replace_head=replace_head)

@@ -81,7 +81,7 @@ def test_probabilities_by_hand(run, colours):
     assert image["file"] == "green.png"
     assert [guess["name"] for guess in image["guesses"]] == ["green", "blue", "red"]
     for guess in image["guesses"]:
-        assert guess["probability"] == pytest.approx(expected[guess["index"]], rel=1e-4)
+        assert guess["probability"] == pytest.approx(expected[guess["label"]], rel=1e-4)
 
 
 def test_several_images_and_folders(run, colours):
@@ -222,7 +222,7 @@ def test_published_weights_bring_classes_and_preprocessing(run, small_resnet):
     ask = from_weights(small_resnet)
     assert (ask.preprocessing.resize, ask.preprocessing.crop) == (256, 224)
     ((best, *_),) = ask.guesses(np.zeros((1, 3, 224, 224), np.float32), top=1)
-    assert ask.class_names[best.index] == best.name
+    assert ask.class_names[best.label] == best.name
     assert len(ask.class_names) == 1000
     assert str(ask) == "narrow, IMAGENET1K_V1 of torchvision"
     one_line(run("predict", "red.png", "--model", small_resnet, "--classes", "red.png"), 2, "not a text file")

@@ -33,7 +33,8 @@ def run(given: argparse.Namespace) -> int:
             raise ValueError(f"--save draws {picture.LARGEST} images at most, but these are {len(paths):,}")
         classifier = _classifier(given)
         classifier.model.to(device)
-    done, broken = [], 0
+    done: list[Prediction] = []
+    broken = 0
     for batch in (paths[i : i + BATCH] for i in range(0, len(paths), BATCH)):
         predictions, failures = _predict(classifier, batch, given.top)
         for line in failures:

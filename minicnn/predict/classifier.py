@@ -15,9 +15,9 @@ from minicnn.tensor import from_numpy
 
 
 class Guess(NamedTuple):
-    """A class: its number, its name, and the probability that the network gives it."""
+    """A class: its label, which is a number, its name, and the probability that the network gives it."""
 
-    index: int
+    label: int
     name: str
     probability: float
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from minicnn import models, nn
 from minicnn.data import imagenet_classes
@@ -47,7 +48,9 @@ def from_weights(
     origin = str(found.path)
     if found.published is not None:
         origin = f"{found.published.name} of {found.published.publisher}"
-    classes = {"num_classes": len(class_names)} if class_names and found.published is None else {}
+    classes: dict[str, Any] = {}
+    if class_names and found.published is None:
+        classes["num_classes"] = len(class_names)
     model = models.create(network, weights=weights, offline=offline, progress=progress, **classes)
     if not class_names and about.options["num_classes"] == len(imagenet_classes()):
         class_names = tuple(row.name for row in imagenet_classes())
@@ -74,9 +77,10 @@ def from_run(folder: str | os.PathLike[str]) -> Classifier:
         known = models.info(network).options
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{folder / RESULTS}: does not say what was trained on what ({error})") from None
-    options = {"num_classes": len(class_names), "in_channels": CHANNELS[how.channels]}
+    wanted = {"num_classes": len(class_names), "in_channels": CHANNELS[how.channels]}
+    options: dict[str, Any] = {name: value for name, value in wanted.items() if name in known}
     with nn.init.skip():
-        model = models.create(network, **{key: value for key, value in options.items() if key in known})
+        model = models.create(network, **options)
     load(model, folder / WEIGHTS)
     return Classifier(network, f"trained on {data}", model, how, class_names)
 

@@ -287,7 +287,8 @@ def _create_model(name: str, dataset: Dataset) -> nn.Module:
     """A network with the data's number of classes and channels, tried on one image."""
     known = models.info(name).options
     wanted = {"num_classes": len(dataset.class_names), "in_channels": dataset.image_shape[0]}
-    model = models.create(name, **{key: value for key, value in wanted.items() if key in known})
+    options: dict[str, Any] = {key: value for key, value in wanted.items() if key in known}
+    model = models.create(name, **options)
     with inference(model), no_grad():
         logits = model(from_numpy(dataset.test.images[:1]).to(home(model)))
     classes = len(dataset.class_names)
