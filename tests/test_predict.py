@@ -170,6 +170,11 @@ WRONG = [
     ("predict red.png --model colours --preprocessing keras", "'keras' is unknown"),
     ("predict red.png --model colours --top 0", "whole number of at least 1"),
     ("predict many --model colours --save p.png", "--save draws 20 images at most, but these are 21"),
+    (
+        "predict red.png --model colours --save p.jpg",
+        "--save p.jpg: the picture is a PNG, so a name that ends in",
+    ),
+    ("predict red.png --model colours --save no/p.png", "--save no/p.png: there is no folder no"),
     ("predict red.png --model colours --offlin", "did you mean '--offline'?"),
 ]
 
@@ -261,6 +266,15 @@ def test_a_training_s_folder(run, trained):
     assert len(right) == 10
     assert sum(right) >= 8
     assert run("predict", "digits", "--model", "small", "--weights", trained)[0] == 0
+
+
+def test_ink_on_paper(run, trained):
+    for digit in range(10):
+        with Image.open(f"digits/{digit}.png") as image:
+            Image.eval(image, lambda value: 255 - value).save(f"digits/{digit}.png")
+    _, out, _ = run("predict", "digits", "--weights", trained, "--json", "--invert")
+    right = [image["guesses"][0]["name"] in image["file"] for image in json.loads(out)["images"]]
+    assert sum(right) >= 8
 
 
 def test_contradictions_to_a_training(run, trained):

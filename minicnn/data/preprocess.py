@@ -21,12 +21,19 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def read_image(file: str | os.PathLike[str] | BinaryIO, how: Preprocessing) -> tuple["Image", np.ndarray]:
+def read_image(
+    file: str | os.PathLike[str] | BinaryIO, how: Preprocessing, invert: bool = False
+) -> tuple["Image", np.ndarray]:
     """Open an image file and prepare it for a network: what the network sees, as an image and as numbers.
+
+    ``invert`` makes light of dark, for ink on paper and a network that knows light digits on dark.
 
     Raises :class:`minicnn.data.DataError`, naming the file, as :func:`minicnn.data.open_image` does.
     """
+    from PIL import ImageOps
+
     image = open_image(file, "L" if how.channels == "L" else "RGB")
+    image = ImageOps.invert(image) if invert else image
     try:
         image = cut(image, how)
     except DataError as error:

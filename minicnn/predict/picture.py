@@ -19,6 +19,9 @@ BLUE, PALE, INK = "#0072B2", "#A9CFE5", "#222222"
 LARGEST = 20
 """Images that one picture has room for."""
 
+MOST = 10
+"""Guesses that there is room for beside an image."""
+
 
 class Prediction(NamedTuple):
     """An image's name, the part of it that the network saw, and what the network made of it."""
@@ -56,7 +59,7 @@ def draw(predictions: Sequence[Prediction], title: str) -> bytes:
     panels = figure.subplots(rows, 2, squeeze=False, width_ratios=(1, 1.9))
     for (left, right), prediction in zip(panels, predictions, strict=True):
         _show(left, prediction)
-        _bars(right, prediction.guesses)
+        _bars(right, prediction.guesses[:MOST])
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
