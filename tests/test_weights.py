@@ -202,6 +202,12 @@ def test_other_pickles(tmp_path, document, match):
     refused(write_zip(tmp_path / "w", document, {"0": np.ones(3, np.float32)}), match)
 
 
+def test_an_archive_of_keras(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.keras", "w") as archive:
+        archive.writestr("model.weights.h5", b"")
+    refused(tmp_path / "w.keras", "a .keras archive; unzip it and read the model.weights.h5 inside")
+
+
 def test_torchscript(tmp_path):
     path = write_zip(tmp_path / "w", {}, {}, more=[("net/constants.pkl", b"")])
     refused(path, "a TorchScript programme")
@@ -269,6 +275,8 @@ def test_arrays_and_tensors_instead_of_a_file():
     weights.load(model, {name: mc.tensor(array) for name, array in arrays.items()})
     holds(model, arrays)
     unfit(model, {**arrays, "0.bias": np.array(["a"])}, "^arrays: 0.bias is <U1, not numbers")
+    unfit(model, {"state_dict": arrays}, "^arrays: state_dict is object, not numbers")
+    unfit(model, {**arrays, 5: np.ones(3)}, "^arrays: 5 is no name of an array")
 
 
 def test_everything_that_does_not_fit_is_named(tmp_path):
@@ -331,6 +339,7 @@ def test_the_head_is_replaced_only_if_that_is_what_differs():
     model, arrays = network(3), unlike(network())
     unfit(model, {**arrays, "0.bias": np.ones(5)}, "0.bias", replace_head=True)
     unfit(model, {**arrays, "5.weight": np.ones((10, 65))}, "5.weight", replace_head=True)
+    unfit(model, {**arrays, "5.bias": np.array(1.0)}, r"5.bias \(\), expected \(3,\)", replace_head=True)
     headless = {name: array for name, array in arrays.items() if not name.startswith("5.")}
     unfit(model, headless, "2 missing: 5.weight, 5.bias")
     assert weights.load(model, headless, replace_head=True).missing == ("5.weight", "5.bias")
@@ -372,6 +381,18 @@ def test_densenets_of_2017():
     assert "features.denseblock2.denselayer2.norm.1.weight" in older
     weights.load(model, older)
     holds(model, arrays)
+
+
+def test_names_of_heads_in_older_files():
+    for name, options, head in (
+        ("resnet18", {"width": 4}, "fc."),
+        ("densenet121", SMALL_DENSENET, "classifier."),
+        ("inception_resnet_v2", {"width": 4, "depths": (1, 1, 1)}, "classif."),
+    ):
+        model = models.create(name, **options)
+        arrays = unlike(model)
+        weights.load(model, {name.replace(head, "last_linear."): array for name, array in arrays.items()})
+        holds(model, arrays)
 
 
 @pytest.mark.parametrize("wrapper", ["module.", "_orig_mod."])

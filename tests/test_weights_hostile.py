@@ -80,6 +80,9 @@ FORMATS = {
 }
 
 
+CHECKED = {"zip", "zip, packed", "npz", "npz, packed"}  # by the archive's checksums
+
+
 @pytest.fixture(scope="module", params=FORMATS)
 def sound(request, tmp_path_factory):
     """A format, the content of a sound file, and a path for others."""
@@ -102,7 +105,7 @@ def test_changed_bytes(sound, changes):
         damaged[position % len(damaged)] ^= change
     path.write_bytes(damaged)
     found = cheaply_read(path)
-    if not isinstance(found, str) and kind.startswith("zip"):
+    if not isinstance(found, str) and kind in CHECKED:
         assert same(found)
 
 
@@ -114,7 +117,7 @@ def test_cut_and_repeated(sound, cuts, twice):
     a, b = sorted(cut % (len(content) + 1) for cut in cuts)
     path.write_bytes(content[:b] + content[a:] if twice else content[:a] + content[b:])
     found = cheaply_read(path)
-    if not isinstance(found, str) and kind.startswith("zip"):
+    if not isinstance(found, str) and kind in CHECKED:
         assert same(found)
 
 
@@ -198,10 +201,10 @@ DEEP = 200_000  # a tuple as deep as that overflows the stack of whoever asks fo
 STEPS = 10**5  # a lower bound, so that these tests are quick
 
 BOMBS = {
-    "nested tuples as a key": (b"}(" + b")" + b"\x85" * DEEP + b"Nu", "a dictionary with a tuple for a key"),
-    "nested lists": (b"]" * STEPS + b"a" * (STEPS - 1), "it holds no dictionary of tensors"),
-    "nested tuples": (b")" + b"\x85" * DEEP, "it holds no dictionary of tensors"),
-    "nested dictionaries": (b"}N" * 50_000 + b"}" + b"s" * 50_000, "not a state dict"),
+    "nested tuples as a key": (b"}(" + b")" + b"\x85" * DEEP + b"Nu", "a key in it is of type tuple"),
+    "nested lists": (b"]" * 30_000 + b"a" * 29_999, "it holds no dictionary of tensors"),
+    "nested tuples": (b")" + b"\x85" * 50_000, "it holds no dictionary of tensors"),
+    "nested dictionaries": (b"}N" * 20_000 + b"}" + b"s" * 20_000, "not a state dict"),
     "a list in itself": (b"]q\x00h\x00a", "it holds no dictionary of tensors"),
     "a dictionary in itself": (b"}q\x00(" + encoded("model") + b"h\x00u", "as model is of type dict"),
     "doubling": (b")" + b"q\x00h\x00\x86" * 50_000, "it holds no dictionary of tensors"),
@@ -211,7 +214,10 @@ BOMBS = {
     "a text of negative length": (b"T\xff\xff\xff\xff", "breaks off"),
     "a text beyond the end": (b"\x8d" + b"\xff" * 8, "breaks off"),
     "a text that is no text": (b"U\x01\xff", "a text that is no text"),
-    "keys of one hash": (b"}(" + encoded(2**61 - 1) + b"N" + encoded(2**62 - 2) + b"Nu", "a int for a key"),
+    "keys of one hash": (
+        b"}(" + encoded(2**61 - 1) + b"N" + encoded(2**62 - 2) + b"Nu",
+        "a number beyond 2⁶⁰",
+    ),
     "a name without end": (b"c" + b"a" * 1000, "breaks off"),
     "a name of a million letters": (b"c" + b"a" * 10**6 + b"\nb\n", "it asks for aaaaa"),
     "a name of strange letters": (b"c\x1b[31m\x07\nb\n", "it asks for [31m"),
@@ -330,7 +336,7 @@ def legacy_with(path, keys, lengths, numbers=b""):
         ([], [], "a storage is missing"),
         (["1"], [12], "its list of storages is not that of its tensors"),
         (["0", "0"], [12, 12], "its list of storages is not that of its tensors"),
-        ([["0"]], [12], "a dictionary with a list for a key"),
+        ([["0"]], [12], "a key in it is of type list"),
         ("0", [12], "its list of storages is not that of its tensors"),
     ],
 )

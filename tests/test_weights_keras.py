@@ -219,7 +219,7 @@ def test_epsilon_and_biases_are_folded():
     theirs = {role: arrays[f"conv2_block1_3_bn/{role}"] for role in ("moving_mean", "moving_variance")}
     np.testing.assert_allclose(norm.running_mean.numpy(), theirs["moving_mean"] - 0.25)
     np.testing.assert_allclose(norm.running_var.numpy() + norm.eps, theirs["moving_variance"] + 1.001e-5)
-    assert "turned from the layout of Keras's ResNet50, its epsilon and biases folded" in str(report)
+    assert "  turned from the layout of Keras's ResNet50; its epsilon, and biases" in str(report)
 
 
 def test_what_does_not_fit():
@@ -257,11 +257,33 @@ def test_names_of_older_files():
     np.testing.assert_array_equal(model.features.conv0.weight.numpy(), kernel.astype(np.float32))
 
 
+def test_numbers_of_layers_go_on_from_network_to_network():
+    model = models.create("inception_resnet_v2", width=4, depths=(1, 2, 1), num_classes=5)
+    arrays, shifted = keras_arrays(model, "inception_resnet_v2"), {}
+    for name, array in arrays.items():
+        layer, _, role = name.rpartition("/")
+        kind, _, number = layer.rpartition("_")
+        if kind in ("conv2d", "batch_normalization"):
+            layer = f"{kind}_{int(number) + 95}"
+        if role != "gamma":  # which Keras's has not
+            shifted[f"{layer}/{role}"] = array
+    assert {"conv2d_95/kernel", "conv2d_100/kernel", "block17_2_conv/bias", "block8_2_conv/bias"} <= set(
+        shifted
+    )
+    weights.load(model, shifted)
+    np.testing.assert_array_equal(
+        model.conv2d_2a.bn.running_var.numpy(), arrays["batch_normalization_1/moving_variance"]
+    )
+    assert (model.conv2d_2a.bn.weight.numpy() == 1).all()
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("mobilenet_v1", "pads images on the right and below only before a stride of 2"),
         ("mobilenet_v2", "pads images on the right and below only before a stride of 2"),
+        ("inception_v3", "means at an image's border leave the padding out, this network's count it"),
+        ("xception", "pads images of even size on the right and below only before pooling"),
         ("alexnet", "Keras's, which has no network like AlexNet; it has vgg16, vgg19, resnet50"),
         ("resnet50", "the stride on the first 1×1 convolution; create the network with stride_on='1x1'"),
     ],
@@ -377,6 +399,7 @@ FULL = {
     "densenet121": "DenseNet121",
     "densenet169": "DenseNet169",
     "densenet201": "DenseNet201",
+    "inception_resnet_v2": "InceptionResNetV2",
 }
 
 
@@ -391,4 +414,4 @@ def test_the_whole_networks(keras, tmp_path, name):
     with nn.init.skip():
         ours = models.create(name, **options)
     weights.load(ours, tmp_path / "w.weights.h5")
-    same_logits(theirs, ours, 224)
+    same_logits(theirs, ours, theirs.input_shape[1])

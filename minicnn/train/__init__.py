@@ -13,8 +13,7 @@ True
     history     what is remembered of the epochs
     trainer     epochs, validation, the best weights
     state       a trainer's whole state as arrays and a document
-    files       files that are never half written
-    checkpoint  a training's state, and a model's weights, in files
+    checkpoint  a training's state in a file; weights alone are in minicnn.weights
     interrupt   Ctrl-C between two steps
     display     a bar, or a line for each epoch
     plots       pictures

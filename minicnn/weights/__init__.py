@@ -11,6 +11,7 @@
     names            older names of published files
     keras_networks   which of Keras's networks are ours, and their layout
     report           what came of loading
+    dtypes, errors   kinds of numbers; what goes wrong
 
 >>> import tempfile
 >>> from minicnn import models, weights

@@ -89,7 +89,7 @@ def _load(
     faults = Faults(title)
     faults.add("missing", [n for n in missing if not _may_miss(n, head if replace_head else ())])
     faults.add("unexpected", [n for n in unexpected if not _may_be_left(n, own)])
-    wrong = [n for n in misshaped if not (n in head and theirs[n].shape[1:] == own[n].shape[1:])]
+    wrong = [n for n in misshaped if n not in head or not _differ_in_classes(theirs[n], own[n])]
     faults.add("of another shape", [f"{n} {theirs[n].shape}, expected {own[n].shape}" for n in wrong])
     faults.add(
         "of another kind",
@@ -147,6 +147,8 @@ def _title(model: nn.Module) -> str:
 
 
 def _array(name: str, value: Any) -> Any:
+    if not isinstance(name, str):
+        raise WeightsError(f"arrays: {name!r} is no name of an array")
     array = value.data if isinstance(value, Tensor) else value
     array = array if is_array(array) else np.asarray(array)
     if array.dtype.kind not in "fiub":
@@ -168,6 +170,10 @@ def _head(model: nn.Module) -> set[str]:
     layers = [path for path, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     last = {next((prefix for prefix in AUXILIARY if path.startswith(prefix)), ""): path for path in layers}
     return {f"{path}.{kind}" for path in last.values() for kind in ("weight", "bias")}
+
+
+def _differ_in_classes(theirs: Any, own: Any) -> bool:
+    return theirs.ndim == own.ndim and theirs.shape[1:] == own.shape[1:]
 
 
 def _may_miss(name: str, head: set[str] | tuple[()]) -> bool:

@@ -32,6 +32,7 @@ class Network(NamedTuple):
     layer: Callable[[nn.Module, str], str]
     eps: float = 1.001e-5
     flattened: Mapping[str, tuple[int, int]] = {}  # dense layers behind an image: its height and width
+    numbered: bool = False  # whether layers go by their number
     check: Callable[[nn.Module], None] = lambda model: None
 
 
@@ -85,6 +86,24 @@ def _vgg(model: nn.Module, path: str) -> str:
     return f"block{len(pools) + 1}_conv{convolutions}"
 
 
+def _inception_resnet(model: nn.Module, path: str) -> str:
+    """Most layers are numbered as they come; the blocks' last convolutions and the head have names."""
+    if match := re.fullmatch(r"repeat(_[12])?\.(\d+)\.conv2d", path):
+        block = {None: "block35", "_1": "block17", "_2": "block8"}[match[1]]
+        return f"{block}_{int(match[2]) + 1}_conv"
+    named = {
+        "block8.conv2d": f"block8_{len(model.repeat_2) + 1}_conv",
+        "conv2d_7b.conv": "conv_7b",
+        "conv2d_7b.bn": "conv_7b_bn",
+        "classif": "predictions",
+    }
+    if path in named:
+        return named[path]
+    unit, _, kind = path.rpartition(".")
+    units = [p.removesuffix(".conv") for p, _ in model.named_modules() if p.endswith(".conv")]
+    return f"{'conv2d' if kind == 'conv' else 'batch_normalization'}_{units.index(unit)}"
+
+
 def _check_resnet(model: nn.Module) -> None:
     if model.get_submodule("layer2.0.conv1").stride != (2, 2):
         raise Unreadable(
@@ -97,6 +116,7 @@ NETWORKS: Mapping[str, Network] = {
     **{name: Network(name.upper(), _vgg, flattened={"classifier.0": (7, 7)}) for name in ("vgg16", "vgg19")},
     **{f"resnet{n}": Network(f"ResNet{n}", _resnet, check=_check_resnet) for n in (50, 101, 152)},
     **{f"densenet{n}": Network(f"DenseNet{n}", _densenet) for n in (121, 169, 201)},
+    "inception_resnet_v2": Network("InceptionResNetV2", _inception_resnet, eps=1e-3, numbered=True),
 }
 
 # Names that files of other years have for the same layers.
@@ -137,6 +157,8 @@ def converted(model: nn.Module, name: str, arrays: Mapping[str, np.ndarray]) -> 
     for full, array in arrays.items():
         layer, _, role = full.rpartition("/")
         layers.setdefault(layer, {})[role] = array
+    if network.numbered:
+        layers = _from_zero(layers)
     result: Arrays = {}
     for path, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
@@ -145,7 +167,10 @@ def converted(model: nn.Module, name: str, arrays: Mapping[str, np.ndarray]) -> 
             result |= {f"{path}.{key}": array for key, array in ours.items()}
     for layer, roles in layers.items():
         result |= {f"{layer}/{role}": array for role, array in roles.items()}
-    return result, f"turned from the layout of Keras's {network.title}, its epsilon and biases folded"
+    note = f"turned from the layout of Keras's {network.title}"
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        note += "; its epsilon, and biases before batch norm, are in the running statistics"
+    return result, note
 
 
 def _find(name: str) -> Network:
@@ -155,6 +180,22 @@ def _find(name: str) -> Network:
         if re.fullmatch(pattern, name):
             raise Unreadable(f"Keras's weights do not fit {name}: {reason}")
     raise Unreadable(f"a file of Keras's, which has no network like {name}; it has {', '.join(NETWORKS)}")
+
+
+def _from_zero(layers: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    """Keras goes on counting from network to network: the numbers from 0 on, in the same order.
+
+    >>> list(_from_zero({"conv2d_12": ..., "conv2d_9": ..., "conv_7b": ...}))
+    ['conv2d_1', 'conv2d_0', 'conv_7b']
+    """
+    names = {layer: layer for layer in layers}
+    for kind in ("conv2d", "batch_normalization"):
+        found = {
+            layer: match for layer in layers if (match := re.fullmatch(rf"{kind}(?:_(\d{{1,9}}))?", layer))
+        }
+        ordered = sorted(found, key=lambda layer: int(found[layer][1] or 0))
+        names |= {layer: f"{kind}_{i}" for i, layer in enumerate(ordered)}
+    return {names[layer]: roles for layer, roles in layers.items()}
 
 
 def _present(layer: str, layers: Mapping[str, Arrays]) -> str:
@@ -177,9 +218,10 @@ def _layer(
     result = {}
     if "kernel" in roles:
         kernel = roles.pop("kernel")
-        if image is not None and kernel.ndim == 2 and len(kernel) % (image[0] * image[1]) == 0:
-            kernel = kernel.reshape(*image, -1, kernel.shape[-1]).transpose(2, 0, 1, 3)
-            kernel = kernel.reshape(-1, kernel.shape[-1])
+        if image is not None and kernel.ndim == 2 and len(kernel) == module.weight.shape[1]:
+            (H, W), (features, units) = image, kernel.shape
+            kernel = kernel.reshape(H, W, features // (H * W), units).transpose(2, 0, 1, 3)
+            kernel = kernel.reshape(features, units)
         result["weight"] = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
     if "bias" in roles and module.bias is not None:
         result["bias"] = roles.pop("bias")

@@ -82,6 +82,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             with Archive(path) as archive:
                 if archive.names and all(name.endswith(".npy") for name in archive.names):
                     return npz_file.read(archive)
+                if "model.weights.h5" in archive:
+                    raise Unreadable("a .keras archive; unzip it and read the model.weights.h5 inside")
                 return torch_file.read_zip(archive)
         if torch_file.is_legacy(start):
             file.seek(0)

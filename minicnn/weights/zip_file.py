@@ -9,6 +9,7 @@ import io
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ LONGEST_DIRECTORY = 2**22  # bytes, some forty thousand entries
 # How much may be read from a file. Weights hardly shrink when they are packed; networks of which most is
 # zero do, and small files with many zeros.
 TIMES, BESIDES = 20, 2**26
+
+
+LONGEST_END = 22 + 2**16  # of the record at an archive's end, with a comment
 
 
 class _BoundedFile(io.FileIO):
@@ -44,18 +48,27 @@ class Archive:
         try:
             with _damage():
                 self._zip = zipfile.ZipFile(self._file)
+            self._file.bound = None
+            self._entries = self._checked_entries()
         except BaseException:
             self._file.close()
             raise
-        self._file.bound = None
         self._left = TIMES * path.stat().st_size + BESIDES
-        self._entries: dict[str, zipfile.ZipInfo] = {}
-        for entry in self._zip.infolist():
-            if entry.filename in self._entries:
-                self.close()
-                raise Unreadable(f"it has two entries named {shown(entry.filename)}")
-            self._entries[entry.filename] = entry
         self.names = list(self._entries)
+
+    def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
+        """The entries by name, after comparing their number with that in the record at the archive's end."""
+        listed = self._zip.infolist()
+        [(name, count)] = Counter(entry.filename for entry in listed).most_common(1) or [("", 0)]
+        if count > 1:
+            raise Unreadable(f"it has two entries named {shown(name)}")
+        self._file.seek(max(0, self._file.seek(0, io.SEEK_END) - LONGEST_END))
+        end = self._file.read()
+        record = end[end.rfind(b"PK\x05\x06") :]
+        number = int.from_bytes(record[10:12], "little")
+        if number not in (len(listed), 0xFFFF):  # the latter stands for more than there is room for
+            raise Unreadable(f"damaged, it lists {len(listed):,} entries and not {number:,}")
+        return {entry.filename: entry for entry in listed}
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
