@@ -43,17 +43,18 @@ def load(model: nn.Module, source: Source, *, replace_head: bool = False) -> Loa
     (8, ('output.weight', (10, 84), (26, 84)))
     >>> load(b, a.state_dict())
     Traceback (most recent call last):
-    minicnn.weights.errors.WeightsError: arrays: made for 10 classes, but lenet5 has 26; give
+    minicnn.weights.errors.WeightsError: arrays: made for 10 classes, but LeNet5 has 26; give
     replace_head=True to keep its own output.weight, output.bias
     """
-    given = isinstance(source, Mapping)
-    title = _title(model)
-    arrays: Mapping[str, Any] = {k: _array(k, v) for k, v in source.items()} if given else read(source)
-    label = "arrays" if given else str(Path(source).name)
+    arrays: Mapping[str, Any]
+    if isinstance(source, Mapping):
+        arrays, where, label = {k: _array(k, v) for k, v in source.items()}, "arrays", "arrays"
+    else:
+        arrays, where, label = read(source), str(source), Path(source).name
     try:
-        return _load(model, title, arrays, label, replace_head)
+        return _load(model, _title(model), arrays, label, replace_head)
     except Unreadable as reason:
-        raise WeightsError(f"{label if given else source}: {reason}") from None
+        raise WeightsError(f"{where}: {reason}") from None
 
 
 def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -90,11 +91,14 @@ def _load(
     faults.add("unexpected", [n for n in unexpected if not _may_be_left(n, own)])
     wrong = [n for n in misshaped if not (n in head and theirs[n].shape[1:] == own[n].shape[1:])]
     faults.add("of another shape", [f"{n} {theirs[n].shape}, expected {own[n].shape}" for n in wrong])
-    faults.add("of another kind", [
-        f"{n} {theirs[n].dtype}, expected {own[n].dtype}"
-        for n in both
-        if (theirs[n].dtype.kind == "f") != (own[n].dtype.kind == "f")
-    ])
+    faults.add(
+        "of another kind",
+        [
+            f"{n} {theirs[n].dtype}, expected {own[n].dtype}"
+            for n in both
+            if (theirs[n].dtype.kind == "f") != (own[n].dtype.kind == "f")
+        ],
+    )
     faults.check()
     if misshaped and not replace_head:
         old, new = theirs[misshaped[0]].shape[0], own[misshaped[0]].shape[0]
@@ -123,7 +127,8 @@ class Faults:
     """What does not fit, collected so that one error can say it all."""
 
     def __init__(self, title: str) -> None:
-        self.title, self.lines = title, []
+        self.title = title
+        self.lines: list[str] = []
 
     def add(self, what: str, items: list[str]) -> None:
         """Note what is wrong in the same way."""

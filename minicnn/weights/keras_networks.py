@@ -62,7 +62,10 @@ _densenet = _by_pattern(
         r"features\.denseblock(\d)\.denselayer(\d+)\.norm(\d)",
         lambda b, i, n: f"conv{b + 1}_block{i}_{n - 1}_bn",
     ),
-    (r"features\.denseblock(\d)\.denselayer(\d+)\.conv(\d)", lambda b, i, n: f"conv{b + 1}_block{i}_{n}_conv"),
+    (
+        r"features\.denseblock(\d)\.denselayer(\d+)\.conv(\d)",
+        lambda b, i, n: f"conv{b + 1}_block{i}_{n}_conv",
+    ),
     (r"features\.transition(\d)\.(conv)", lambda b, kind: f"pool{b + 1}_{kind}"),
     (r"features\.transition(\d)\.norm", lambda b: f"pool{b + 1}_bn"),
     (r"features\.norm5", lambda: "bn"),

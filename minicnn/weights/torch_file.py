@@ -146,18 +146,16 @@ def state_dict(document: Any) -> dict[str, Stored]:
         nested = (document[key] for key in STATE_DICTS if isinstance(document.get(key), dict))
         document = next(nested, document)
     if not isinstance(document, dict) or not document:
-        raise Unreadable(f"it holds a {type(document).__name__}, not a dictionary of tensors")
+        raise Unreadable("it holds no dictionary of tensors")
     for name, value in document.items():
-        if not isinstance(name, str) or not isinstance(value, Stored):
+        if not isinstance(name, str):
+            raise Unreadable(f"not a state dict, as {shown(name)} in it is no name")
+        if not isinstance(value, Stored):
             raise Unreadable(
-                f"{shown(name)} in it is a {_kind(value)}, not a tensor; a state dict, or a dictionary with one "
-                f"as {', '.join(map(repr, STATE_DICTS))}, is expected"
+                f"not a state dict, as {shown(name)} is of type {type(value).__name__}, nor a dictionary "
+                f"with one as {', '.join(map(repr, STATE_DICTS))}"
             )
     return document
-
-
-def _kind(value: Any) -> str:
-    return "tensor" if isinstance(value, Stored) else type(value).__name__
 
 
 def _whole(*numbers: Any) -> None:

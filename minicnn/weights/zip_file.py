@@ -34,7 +34,7 @@ class _BoundedFile(io.FileIO):
 
 
 class Archive:
-    """The entries of an archive: ``names`` in their order, ``name in archive``, ``size(name)``, ``read(name)``.
+    """The entries of an archive: ``names`` in their order, ``in``, ``size(name)`` and ``read(name)``.
 
     Raises Unreadable for an archive that is damaged, encrypted, or has two entries of one name.
     """
