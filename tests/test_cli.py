@@ -343,7 +343,7 @@ def test_a_full_disk_at_the_end(run, small, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(weights, "save", full_disk)
         one_line(run("train", small, "--epochs", 1, "--out", "x"), 1, "No space left on device")
-    assert {path.name for path in Path("x").iterdir()} == {"checkpoint.safetensors"}
+    assert {path.name for path in Path("x").iterdir()} == {"checkpoint.safetensors", "history.csv"}
     assert run("train", small, "--resume", "--no-plots", "--out", "x")[0] == 0
 
 
@@ -394,7 +394,7 @@ def test_mistakes_in_minicnn_are_not_hidden(run, small, monkeypatch):
 
 WRONG = [
     ("trian lenet5", "'trian' is unknown; did you mean 'train'?"),
-    ("", "a command is needed: train, "),
+    ("", "a command is needed: train, eval, compare, predict, features, augment, "),
     ("train", "MODEL"),
     ("train lenet", "MODEL: 'lenet' is unknown; did you mean 'lenet5'?"),
     ("train lenet5 more", "one argument too many, 'more'"),

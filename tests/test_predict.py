@@ -12,7 +12,6 @@ import minicnn as mc
 from minicnn import cli, models, nn, weights
 from minicnn.models import get_model_weights, pretrained, published
 from minicnn.predict import Classifier, Guess, from_run, from_weights, picture
-from minicnn.weights import WeightsError
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +83,12 @@ def test_probabilities_by_hand(run, colours):
         assert guess["probability"] == pytest.approx(expected[guess["label"]], rel=1e-4)
 
 
+def test_on_a_gpu(run, colours, gpu):
+    code, out, err = run("predict", "green.png", *colours, "--device", "cuda", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["images"][0]["guesses"][0]["name"] == "green"
+
+
 def test_several_images_and_folders(run, colours):
     Path("more/deep").mkdir(parents=True)
     for number in range(9):  # more than are asked about at a time
@@ -152,7 +157,7 @@ WRONG = [
         "'V7': resnet18 has DEFAULT, IMAGENET1K_V1, and there is no",
     ),
     ("predict red.png --model colours --weights red.png", "red.png: "),
-    ("predict red.png --model colours --weights empty", "empty: is not the folder of a finished training"),
+    ("predict red.png --model colours --weights empty", "empty: holds no checkpoint.safetensors"),
     ("predict red.png --model colours --weights colours.safetensors --classes two.txt", "made for 3 classes"),
     (
         "predict red.png --model colours --weights colours.safetensors --classes gap.txt",
@@ -284,32 +289,36 @@ def test_contradictions_to_a_training(run, trained):
     one_line(run("predict", "digits", "--weights", trained, "--preprocessing", "tf"), 2, words)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "does not say what was trained"),
-        (b"[]", "does not say what was trained"),
-        (b'{"options": {"model": "small", "data": "digits"}}', "'classes'"),
-        (
-            b'{"options": {"model": "gone", "data": "x"}, "classes": [], "preprocessing": {"crop": 8}}',
-            "'gone'",
-        ),
-        (b"\xff\xfe", "does not say what was trained"),
-        (b"[" * 100_000, "does not say what was trained"),
-    ],
-)
-def test_a_folder_that_was_tampered_with(trained, content, words):
-    (trained / "results.json").write_bytes(content)
-    with pytest.raises(
-        WeightsError, match=f"^run/results.json: does not say what was trained .*{words}|{words}"
-    ):
-        from_run(trained)
-
-
 def test_a_training_that_is_not_finished(run, trained):
-    (trained / "results.json").unlink()
-    words = "run: is not the folder of a finished training, there is no results.json in it"
+    for path in trained.iterdir():
+        if path.name != "checkpoint.safetensors":
+            path.unlink()
+    for weights_of in (trained, trained / "checkpoint.safetensors"):
+        code, out, _ = run("predict", "digits", "--weights", weights_of, "--json")
+        assert code == 0
+        assert len(json.loads(out)["images"]) == 10
+    (trained / "checkpoint.safetensors").unlink()
+    words = "run: holds no checkpoint.safetensors, so it is not a training's folder"
     one_line(run("predict", "digits", "--weights", trained), 2, words)
+
+
+def test_a_training_on_photographs(run):
+    """The middle square of each, as in training."""
+    rng = np.random.default_rng(0)
+    for name, colour in (("sky", (40, 90, 220)), ("grass", (50, 180, 40))):
+        Path(f"photos/{name}").mkdir(parents=True)
+        for number in range(20):
+            noise = rng.integers(-20, 20, (24, 40, 3))
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(f"photos/{name}/{number}.png")
+    options = ("--epochs", 3, "--validation", 4, "--no-plots", "--out", "run")
+    code, _, err = run("train", "mlp_cifar", "--data", "photos", *options)
+    assert (code, err) == (0, "")
+    ask = from_run("run")
+    assert (ask.preprocessing.crop, ask.preprocessing.resize, len(ask.preprocessing.mean)) == (32, 32, 3)
+    _, out, _ = run("predict", "photos", "--weights", "run", "--json")
+    right = [image["guesses"][0]["name"] in image["file"] for image in json.loads(out)["images"]]
+    assert np.mean(right) > 0.9
 
 
 # ------------------------------------------------------------------------------------------ as a library

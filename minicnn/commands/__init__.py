@@ -5,11 +5,24 @@ exit code. Those that take options have ``add_options(parser)``, and where their
 ``epilog()``. What only one command needs is imported when that command runs.
 """
 
-from minicnn.commands import augment, gradcheck, models, predict, summary, train
+from minicnn.commands import (
+    augment,
+    compare,
+    eval,
+    features,
+    gradcheck,
+    models,
+    predict,
+    summary,
+    train,
+)
 
 COMMANDS = {
     "train": train,
+    "eval": eval,
+    "compare": compare,
     "predict": predict,
+    "features": features,
     "augment": augment,
     "models": models,
     "summary": summary,

@@ -72,7 +72,7 @@ def _classifier(given: argparse.Namespace) -> Classifier:
     from minicnn.predict import from_run, from_weights
 
     names = _class_names(given.classes)
-    if given.weights is not None and Path(given.weights).is_dir():
+    if given.weights is not None and _is_training(Path(given.weights)):
         if given.preprocessing or names:
             raise ValueError("--preprocessing and --classes are not for a training's folder, which says both")
         classifier = from_run(given.weights)
@@ -90,6 +90,17 @@ def _classifier(given: argparse.Namespace) -> Classifier:
         class_names=names,
         offline=given.offline,
         progress=not given.json,
+    )
+
+
+def _is_training(path: Path) -> bool:
+    """Whether this is what ``minicnn train`` left, and not weights alone."""
+    from minicnn.train.folders import CHECKPOINT, WEIGHTS
+
+    return (
+        path.is_dir()
+        or path.name == CHECKPOINT
+        or (path.name == WEIGHTS and (path.parent / CHECKPOINT).is_file())
     )
 
 

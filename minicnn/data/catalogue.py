@@ -93,7 +93,7 @@ def load(
         raise ValueError(f"load: data_dir={str(data_dir)!r}, but {str(name)!r} {where}, not in a folder")
     if name == "digits":
         return _digits(**common, **options)
-    if not _is_path(name):
+    if not is_path(name):
         raise ValueError(f"load: {unknown_data(str(name))}")
     return load_images(name, **common, **options)
 
@@ -109,8 +109,12 @@ def unknown_data(name: str) -> str:
     return f"there is no data set {name!r}{hint} (known: {', '.join(NAMES)}, or the path of a folder or zip)"
 
 
-def _is_path(name: str | os.PathLike[str]) -> bool:
-    """Whether a name is meant as a path, though there may be nothing there."""
+def is_path(name: str | os.PathLike[str]) -> bool:
+    """Whether a name is meant as a path, though there may be nothing there.
+
+    >>> is_path("mnist"), is_path("photos.zip")
+    (False, True)
+    """
     if not isinstance(name, str):
         return True
     return os.sep in name or name.endswith(".zip") or (name != "" and Path(name).exists())

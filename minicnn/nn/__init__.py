@@ -1,6 +1,6 @@
 """Layers, and the modules that hold them, under PyTorch's names."""
 
-from minicnn.nn import init
+from minicnn.nn import init, utils
 from minicnn.nn.chain import Plus, Sequential, chain
 from minicnn.nn.containers import Concat, Identity, ModuleDict, ModuleList, Residual
 from minicnn.nn.excitation import SqueezeExcitation
@@ -79,4 +79,5 @@ __all__ = [
     "ZeroPad2d",
     "chain",
     "init",
+    "utils",
 ]

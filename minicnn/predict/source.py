@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-from minicnn import models, nn
+from minicnn import models
 from minicnn.data import imagenet_classes
 from minicnn.models import Preprocessing, pretrained
-from minicnn.models.preprocessing import CHANNELS, convention, of_keras
+from minicnn.models.preprocessing import convention, of_keras
 from minicnn.predict.classifier import Classifier
-from minicnn.train.folders import RESULTS, WEIGHTS
-from minicnn.weights import WeightsError, load
-
-LARGEST_RESULTS = 1 << 27
-"""Bytes of a training's results that are read at most."""
+from minicnn.train.checkpoint import CheckpointError
+from minicnn.train.saved import open_run
 
 
 def from_weights(
@@ -57,32 +53,16 @@ def from_weights(
     return Classifier(network, origin, model, how, class_names)
 
 
-def from_run(folder: str | os.PathLike[str]) -> Classifier:
-    """A classifier from the folder that ``minicnn train`` left: its network, classes and preprocessing.
+def from_run(path: str | os.PathLike[str]) -> Classifier:
+    """A classifier from a training's folder, or its checkpoint: with its best weights so far.
 
-    Raises :class:`minicnn.weights.WeightsError`, naming the folder, when no finished training is in it.
+    Raises :class:`minicnn.train.checkpoint.CheckpointError`, a ValueError naming the file, for anything else.
     """
-    folder = Path(folder)
-    for name in (RESULTS, WEIGHTS):
-        if not (folder / name).is_file():
-            raise WeightsError(
-                f"{folder}: is not the folder of a finished training, there is no {name} in it"
-            )
-    try:
-        with (folder / RESULTS).open("rb") as file:
-            results = json.loads(file.read(LARGEST_RESULTS))
-        network, data = results["options"]["model"], results["options"]["data"]
-        class_names = tuple(map(str, results["classes"]))
-        how = Preprocessing.from_dict(results["preprocessing"])
-        known = models.info(network).options
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{folder / RESULTS}: does not say what was trained on what ({error})") from None
-    wanted = {"num_classes": len(class_names), "in_channels": CHANNELS[how.channels]}
-    options: dict[str, Any] = {name: value for name, value in wanted.items() if name in known}
-    with nn.init.skip():
-        model = models.create(network, **options)
-    load(model, folder / WEIGHTS)
-    return Classifier(network, f"trained on {data}", model, how, class_names)
+    trained = open_run(Path(path))
+    if trained.preprocessing is None:
+        raise CheckpointError(f"{trained.path}: was trained on features, so it has nothing to say of images")
+    o = trained.options
+    return Classifier(o.model, f"trained on {o.data}", trained.model, trained.preprocessing, trained.classes)
 
 
 def _preprocessing(about: models.ModelInfo, found: pretrained.Found, name: str | None) -> Preprocessing:

@@ -60,13 +60,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     altered, or is of another version.
     """
     path = Path(path)
-    try:
-        check_file(path)
-        arrays, metadata = safe_file.read(path, _check_kind)
-    except Unreadable as reason:
-        raise CheckpointError(f"{path}: {reason}") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    arrays, metadata = open_arrays(path, _KEY, "a safetensors file, but no checkpoint of minicnn")
     if metadata.get(_DIGEST) != _digest(arrays, metadata[_KEY]):
         raise CheckpointError(f"{path}: damaged, its contents do not have the checksum written with them")
     try:
@@ -79,9 +73,36 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(path, arrays, document)
 
 
-def _check_kind(metadata: dict[str, str]) -> None:
-    if _KEY not in metadata:
-        raise Unreadable("a safetensors file, but no checkpoint of minicnn")
+def open_arrays(path: Path, key: str, otherwise: str) -> tuple[Arrays, dict[str, str]]:
+    """Arrays and metadata of a safetensors file that has this key in its metadata.
+
+    Raises :class:`CheckpointError`, ``otherwise`` if it has not.
+    """
+
+    def check(metadata: dict[str, str]) -> None:
+        if key not in metadata:
+            raise Unreadable(otherwise)
+
+    try:
+        check_file(path)
+        return safe_file.read(path, check)
+    except Unreadable as reason:
+        raise CheckpointError(f"{path}: {reason}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def best_of(arrays: Arrays) -> Arrays:
+    """Of a checkpoint's arrays the weights to use: the best ones, else the averaged, else the last.
+
+    >>> best_of({"model.w": np.zeros(1), "best.w": np.ones(1), "optimizer.0.m": np.zeros(1)})
+    {'w': array([1.])}
+    """
+    for part in ("best", "average", "model"):
+        own = {name.removeprefix(f"{part}."): a for name, a in arrays.items() if name.startswith(f"{part}.")}
+        if own:
+            return own
+    return {}
 
 
 def check_fit(path: Path, model: nn.Module, arrays: Arrays) -> None:

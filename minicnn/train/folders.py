@@ -10,8 +10,10 @@ from pathlib import Path
 from minicnn import files
 
 CHECKPOINT, WEIGHTS, RESULTS = "checkpoint.safetensors", "weights.safetensors", "results.json"
-PICTURES = ("curves.png", "confusion.png", "predictions.png")
-OUTPUTS = (CHECKPOINT, WEIGHTS, RESULTS, *PICTURES)
+HISTORY = "history.csv"
+CURVES, CONFUSION, PREDICTIONS = "curves.png", "confusion.png", "predictions.png"
+PICTURES = (CURVES, CONFUSION, PREDICTIONS)
+OUTPUTS = (CHECKPOINT, HISTORY, WEIGHTS, RESULTS, *PICTURES)
 """What a training writes. The results come last: a folder that has them is finished."""
 
 RUNS = Path("runs")
