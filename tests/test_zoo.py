@@ -787,9 +787,8 @@ def compare(torchvision, pair, training, dtype="float64"):
 
     name, options, make, side = pair
     generator = mc.random.Generator(4)
-    with nn.init.skip():
-        ours = mc.models.create(name, **{"num_classes": 5} | options)
-    lively(ours, generator).to(dtype).train(training)
+    ours = lively(undrawn(name, **{"num_classes": 5} | options), generator)
+    ours.to(dtype).train(training)
     with torch.device("meta"):
         other = make(torchvision)
     other = other.to(getattr(torch, dtype)).to_empty(device="cpu").train(training)
