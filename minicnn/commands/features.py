@@ -43,15 +43,15 @@ def run(given: argparse.Namespace) -> int:
 def _by_name(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
     """A network that was named, with weights from a file, and the data."""
     from minicnn.train.options import complete
-    from minicnn.train.prepare import load_data, network_options
-    from minicnn.train.saved import start_from
+    from minicnn.train.prepare import begin_with, load_data, network_options
 
-    options = complete({"model": given.network, "data": given.data or "digits", "seed": given.seed})
+    wanted = {"model": given.network, "data": given.data or "digits", "seed": given.seed}
+    options = complete({**wanted, "weights": given.weights})
     dataset = load_data(options, options.data, given.data_dir)
     minicnn.manual_seed(given.seed)
-    model = minicnn.models.create(given.network, **network_options(given.network, dataset))
+    model = minicnn.models.create(given.network, **network_options(options, dataset))
     if given.weights is not None:
-        start_from(model, given.weights)
+        begin_with(model, options)
     return model, dataset
 
 
@@ -74,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "network", metavar="NETWORK", help="a training's folder, or one that `minicnn models` lists"
     )
     add_data(parser, "whose features (what it was trained on, else digits)")
-    parser.add_argument("--weights", metavar="FILE", type=Path, help="the weights of a network given by name")
+    parser.add_argument("--weights", metavar="WEIGHTS", help="those of a network given by name, as for train")
     parser.add_argument("--at", metavar="LAYER", help="whose results they are (what goes into the head)")
     parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="for the data's splits (0)")
     parser.add_argument("--batch-size", metavar="N", type=whole(1), default=64, help="images at a time (64)")

@@ -72,7 +72,8 @@ def from_run(folder: str | os.PathLike[str]) -> Classifier:
         known = models.info(network).options
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{folder / RESULTS}: does not say what was trained on what ({error})") from None
-    options = {"num_classes": len(class_names), "in_channels": CHANNELS[how.channels]}
+    options = results.get("network") or {}
+    options |= {"num_classes": len(class_names), "in_channels": CHANNELS[how.channels]}
     with nn.init.skip():
         model = models.create(network, **{key: value for key, value in options.items() if key in known})
     load(model, folder / WEIGHTS)
