@@ -87,7 +87,9 @@ def accuracies(name: str, base: dict[str, np.ndarray], split, test, seed: int, s
         mc.manual_seed(seed)
         model = models.create(name, num_classes=classes, in_channels=split.images.shape[1])
         if pretrained:
-            weights.load(model, base, replace_head=True)
+            head = models.transfer.head_name(model)  # which knows other classes, as many as they may be
+            rest = {name: array for name, array in base.items() if not name.startswith(f"{head}.")}
+            weights.load(model, rest, replace_head=True)
         return model
 
     found = {}

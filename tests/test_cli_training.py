@@ -385,6 +385,19 @@ def test_weights_for_other_classes_leave_the_head(run):
     np.testing.assert_array_equal(found["dense1.weight"], model.dense1.weight.data)
 
 
+def test_a_training_for_other_classes_does_not_lend_its_head(run):
+    """Though there are as many of them."""
+    for name, classes in (("one", "ab"), ("other", "cd")):
+        features.save(f"{name}.safetensors", replace(made_of_features(2), class_names=tuple(classes)))
+    options = ("--epochs", 1, "--no-plots")
+    run("train", "mlp_head", "--data", "one.safetensors", "--out", "x", *options)
+    for other, words in (("one", "weights x\n"), ("other", "weights x; output.weight, output.bias freshly")):
+        start = ("--weights", "x", "--data", f"{other}.safetensors", "--out", other)
+        code, out, _ = run("train", "mlp_head", *start, *options)
+        assert code == 0
+        assert words in out
+
+
 def test_weights_that_do_not_fit(run, small):
     save_file({"x": np.zeros(3, np.float32)}, "w.safetensors")
     one_line(run("train", small, "--weights", "w.safetensors"), 2, "w.safetensors: does not fit")

@@ -51,7 +51,7 @@ def _by_name(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
     minicnn.manual_seed(given.seed)
     model = minicnn.models.create(given.network, **network_options(options, dataset))
     if given.weights is not None:
-        begin_with(model, options)
+        begin_with(model, options, dataset.class_names)
     return model, dataset
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -166,14 +167,14 @@ def _build(options: Options, dataset: Dataset, fresh: bool) -> tuple[nn.Module, 
             "needed"
         )
     if options.weights is not None and fresh:
-        drawn = begin_with(model, options)
+        drawn = begin_with(model, options, dataset.class_names)
         new = f"; {', '.join(drawn)} freshly drawn" if drawn else ""
         notes.append(f"beginning with the weights {options.weights}{new}")
     _freeze(model, options)
     return model, notes
 
 
-def begin_with(model: nn.Module, options: Options) -> list[str]:
+def begin_with(model: nn.Module, options: Options, classes: Sequence[str]) -> list[str]:
     """Give the network the weights that the options name: published ones, a file's, or a training's.
 
     Returns the names of the head's parameters that do not fit and stay as they are. Raises ValueError for
@@ -183,8 +184,8 @@ def begin_with(model: nn.Module, options: Options) -> list[str]:
     found = pretrained.find(options.model, options.weights)
     if found.path is None:
         assert found.published is not None  # one of the two there always is
-        return saved.start_from(model, pretrained.download(found.published))
-    return saved.start_from(model, found.path)
+        return saved.start_from(model, pretrained.download(found.published), classes)
+    return saved.start_from(model, found.path, classes)
 
 
 def _freeze(model: nn.Module, options: Options) -> None:
