@@ -232,6 +232,30 @@ def test_a_disk_that_fills_in_the_middle(tmp_path):
     same_arrays("whole/weights.safetensors", "x/weights.safetensors")
 
 
+def photographs(folder, *splits, count=6):
+    rng = np.random.default_rng(0)
+    for split in splits:
+        for name in ("daisy", "rose"):
+            Path(folder, split, name).mkdir(parents=True)
+            for i in range(count):
+                picture = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+                picture.save(f"{folder}/{split}/{name}/{i}.png")
+
+
+def test_a_broken_image_is_named(run):
+    photographs("flowers", "train", "test", count=12)
+    broken = Path("flowers/test/rose/7.png")
+    broken.write_bytes(broken.read_bytes()[:300])
+    options = ("--data", "./flowers", "--epochs", 1, "--no-plots", "--validation", 2, "--augment", "flip")
+    one_line(run("train", "tiff_cnn", *options, "--out", "x"), 1, "rose/7.png", "--on-error skip")
+    assert Path("x/checkpoint.safetensors").exists()
+    one_line(run("features", "tiff_cnn", "--data", "./flowers"), 1, "rose/7.png")
+    one_line(run("eval", "x"), 1, "rose/7.png")
+    code, out, _ = run("train", "tiff_cnn", *options, "--on-error", "skip", "--out", "y")
+    assert code == 0
+    assert "22 train, 2 validation, 23 test images" in out
+
+
 def test_data_that_changed_their_size_are_noticed(run, small, monkeypatch):
     run("train", small, "--epochs", 1, "--no-plots", "--out", "x")
     load = data.load
@@ -414,13 +438,7 @@ def test_published_weights_bring_their_preprocessing(run, monkeypatch, tmp_path)
     monkeypatch.setattr(models, "create", lambda name, **o: wide(name, **narrow, **o))
     monkeypatch.setenv("MINICNN_WEIGHTS", str(tmp_path / "cache"))
     (published,) = models.get_model_weights("resnet18")
-    rng = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for name in ("daisy", "rose"):
-            Path("flowers", split, name).mkdir(parents=True)
-            for i in range(6):
-                picture = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
-                picture.save(f"flowers/{split}/{name}/{i}.png")
+    photographs("flowers", "train", "test")
     options = ("--data", "./flowers", "--validation", 2, "--epochs", 1, "--freeze", "base", "--no-plots")
     pretrained = models.create("resnet18", num_classes=1000)
     monkeypatch.setattr(models.pretrained, "_check", lambda path, published: None)

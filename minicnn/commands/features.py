@@ -25,11 +25,10 @@ def run(given: argparse.Namespace) -> int:
         if given.out.exists():
             raise ValueError(f"{given.out}: is there already; name another file with --out")
         model, dataset = _by_name(given) if given.network in minicnn.models.list() else _trained(given)
-        if given.at is not None:
-            model.get_submodule(given.at)
         model.to(backend.resolve(given.device))
-        start = time.perf_counter()
-        found = features.extract_all(model, dataset, given.at, batch_size=given.batch_size)
+        features.extract(model, dataset.test.take(slice(1)), given.at)  # is there such a layer?
+    start = time.perf_counter()
+    found = features.extract_all(model, dataset, given.at, batch_size=given.batch_size)
     seconds = time.perf_counter() - start
     about = {"network": str(given.network), "weights": str(given.weights or ""), "layer": given.at or "head"}
     given.out.parent.mkdir(parents=True, exist_ok=True)
