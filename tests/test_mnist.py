@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -213,3 +214,40 @@ def test_the_real_mnist(real_mnist: list[Path]) -> None:  # noqa: F811
     assert dataset.mean == pytest.approx(0.1307, abs=3e-4)
     assert dataset.std == pytest.approx(0.3081, abs=3e-4)
     assert all(part.images.dtype == np.float32 for part in dataset.splits().values())
+
+
+# ---- Fashion-MNIST, in files of the same names
+
+
+@pytest.mark.parametrize("subfolder", ["", "fashion_mnist", "FashionMNIST/raw"])
+def test_fashion_mnist(tmp_path: Path, subfolder: str) -> None:
+    put(tmp_path / subfolder, ".gz")
+    dataset = data.load("fashion_mnist", data_dir=tmp_path, validation=10)
+    assert [len(part) for part in dataset.splits().values()] == [50, 10, 20]
+    assert (dataset.class_names[0], dataset.class_names[9]) == ("T-shirt", "ankle boot")
+
+
+def test_mnist_is_not_taken_for_fashion(tmp_path: Path, real_mnist: list[Path]) -> None:  # noqa: F811
+    with pytest.raises(data.DataError, match="are MNIST's labels, but those of Fashion-MNIST are expected"):
+        read_mnist(real_mnist[0].parent, kind=mnist.FASHION_MNIST)
+
+
+def test_fashion_mnist_is_judged_by_its_packed_files(
+    mirror: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = []
+    for file in MNIST.files:
+        packed = (tmp_path / "origin" / f"{file.stem}.gz").read_bytes()
+        files.append(File(file.stem, file.size, hashlib.sha256(packed).hexdigest(), packed=True))
+    others = tuple(replace(file, sha256="f" * 64) for file in MNIST.files)
+    monkeypatch.setitem(vars(MNIST), "files", others)  # or these would be MNIST's
+    kind = replace(mnist.FASHION_MNIST, files=tuple(files), mirrors=(mirror.url("/second/"),))
+    assert len(read_mnist(kind=kind, progress=False)[0]) == TRAIN
+    assert sorted(p.name for p in cache.parent.iterdir()) == ["fashion_mnist"]
+    wrong = replace(kind, files=tuple(replace(file, sha256="1" * 64) for file in files), name="other")
+    with pytest.raises(data.DownloadError, match="wrong content"):
+        read_mnist(kind=wrong, progress=False)
+    with pytest.raises(
+        data.DataError, match="Fashion-MNIST is not there, and downloading was not allowed; put train-"
+    ):
+        read_mnist(kind=wrong, download=False)

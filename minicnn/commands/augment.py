@@ -39,14 +39,17 @@ def run(given: argparse.Namespace) -> int:
             download=not given.offline,
         )
         chosen = choose(dataset.train.labels, given.images)
-        pixels = [dataset.to_pixels(x) for x in versions(dataset, augment, chosen, given.versions, given.seed)]
+        found = versions(dataset, augment, chosen, given.versions, given.seed)
+        pixels = [dataset.to_pixels(images) for images in found]
     title = f"{Path(dataset.name).name}, augmented with {given.augment} (seed {given.seed})"
     files.write(given.out, draw(dataset, chosen, pixels, title))
     print(f"saved in {given.out}: {len(chosen)} training images, each beside {given.versions} versions of it")
     if given.show:
         from PIL import Image, ImageShow
 
-        if not ImageShow.show(Image.open(given.out), title):
+        with Image.open(given.out) as picture:
+            shown = ImageShow.show(picture, title)
+        if not shown:
             raise Stop(FAILED, f"augment: no program that shows pictures was found; look at {given.out}")
     return 0
 

@@ -1,7 +1,7 @@
 """From images with labels to a data set: splits drawn where there are none, and the constants."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def from_arrays(
 
 def assemble(
     name: str,
-    parts: dict[str, Part],
+    parts: Mapping[str, Part],
     class_names: tuple[str, ...],
     shares: dict[str, int | float],
     *,
@@ -107,10 +107,7 @@ def assemble(
     source, labels = parts["train"]
     indices = np.arange(len(labels))
     drawn: dict[str, np.ndarray] = {}
-    for split in (
-        "test",
-        "validation",
-    ):  # so that another validation split leaves the test images as they are
+    for split in ("test", "validation"):  # another validation split leaves the test images as they are
         if split not in parts and split in shares:
             stay, gone = stratified_split(
                 labels[indices], shares[split], split_generator(seed, split), name=split

@@ -84,8 +84,8 @@ def load(
         raise TypeError(f"load: size is {size!r}, but an integer is expected")
     if size is not None and size < 1:
         raise ValueError(f"load: size is {size}, but at least 1 is expected")
-    common = {"size": size, "validation": validation, "seed": seed}
-    published = {"data_dir": data_dir, "download": download, "progress": progress}
+    common: dict[str, Any] = {"size": size, "validation": validation, "seed": seed}
+    published: dict[str, Any] = {"data_dir": data_dir, "download": download, "progress": progress}
     if name in KNOWN and name != "digits":
         return KNOWN[str(name)].load(**common, **published, **options)
     if data_dir is not None:

@@ -12,7 +12,6 @@ validation). Folders around all of that, of which there is only one at each leve
 
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from minicnn.data.idx import DataError
@@ -28,6 +27,10 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
+
+
+Parts = tuple[str, ...]
+"""A file's name, and the folders above it."""
 
 
 class Entry(NamedTuple):
@@ -64,11 +67,11 @@ def find_layout(storage: Storage) -> Layout:
     >>> layout.class_names, layout.parts["test"]
     (('cat', 'dog'), [Entry(file='test/cat/9.png', label='cat')])
     """
-    images = [PurePosixPath(name) for name in storage.names if name.lower().endswith(EXTENSIONS)]
+    images = [tuple(name.split("/")) for name in storage.names if name.lower().endswith(EXTENSIONS)]
     if not images:
         raise DataError(f"{storage.path}: there are no images in it ({', '.join(EXTENSIONS)})")
     depth = _depth(images)
-    tops = sorted({path.parts[depth] for path in images if len(path.parts) > depth + 1})
+    tops = sorted({path[depth] for path in images if len(path) > depth + 1})
     if not tops:
         raise DataError(f"{storage.path}: has images, but no folders that would say of which class they are")
     has_splits = any(SPLITS.get(top.lower()) == "train" for top in tops)
@@ -81,31 +84,31 @@ def find_layout(storage: Storage) -> Layout:
     class_depth = depth + has_splits
     parts: dict[str, list[Entry]] = defaultdict(list)
     for path in images:
-        if len(path.parts) < class_depth + 2:
-            raise DataError(f"{storage.full(str(path))}: lies beside the class folders, in none of them")
-        split = SPLITS[path.parts[depth].lower()] if has_splits else "train"
-        parts[split].append(Entry(str(path), path.parts[class_depth]))
+        if len(path) < class_depth + 2:
+            raise DataError(f"{storage.full('/'.join(path))}: lies beside the class folders, in none of them")
+        split = SPLITS[path[depth].lower()] if has_splits else "train"
+        parts[split].append(Entry("/".join(path), path[class_depth]))
     _check_folders(storage, images, range(depth, class_depth + 1))
     return Layout(dict(parts), _class_names(storage, parts))
 
 
-def _depth(images: list[PurePosixPath]) -> int:
-    """How many folders there are around everything."""
+def _depth(images: list[Parts]) -> int:
+    """How many folders there are around everything, one for training not counted."""
     depth = 0
-    while (
-        all(len(path.parts) > depth + 2 for path in images)
-        and len({path.parts[depth] for path in images}) == 1
-    ):
+    while all(len(path) > depth + 2 for path in images):
+        names = {path[depth] for path in images}
+        if len(names) > 1 or SPLITS.get(names.pop().lower()) == "train":
+            break
         depth += 1
     return depth
 
 
-def _check_folders(storage: Storage, images: list[PurePosixPath], levels: range) -> None:
+def _check_folders(storage: Storage, images: list[Parts], levels: range) -> None:
     """Every folder where splits and classes are has images."""
-    full = {path.parts[: level + 1] for path in images for level in levels}
-    outside = images[0].parts[: levels.start]
+    full = {path[: level + 1] for path in images for level in levels}
+    outside = images[0][: levels.start]
     for folder in storage.folders:
-        parts = PurePosixPath(folder).parts
+        parts = tuple(folder.split("/"))
         if len(parts) - 1 in levels and parts[: levels.start] == outside and parts not in full:
             raise DataError(
                 f"{storage.full(folder)}: there are no images in this folder, of a class or split"

@@ -223,7 +223,7 @@ def _download(file: File, kind: Kind, folder: Path, progress: bool) -> None:
         sha256=file.sha256,
         packed=file.packed,
         max_bytes=PACKED_BOUND,
-        max_unpacked=file.size,
+        max_unpacked=PACKED_BOUND if file.packed else file.size,
         progress=progress,
     )
 

@@ -76,9 +76,8 @@ def own_numbers(generator: Generator, indices: np.ndarray, count: int) -> np.nda
     True
     """
     blocks = -(-count // 4)
-    block = (
-        np.asarray(indices, np.uint64)[:, None] * np.uint64(blocks) + np.arange(blocks, dtype=np.uint64)
-    ).ravel()
+    first = np.asarray(indices, np.uint64) * np.uint64(blocks)
+    block = np.add.outer(first, np.arange(blocks, dtype=np.uint64)).ravel()
     zero = np.zeros_like(block)
     counter = np.stack([block & np.uint64(0xFFFFFFFF), block >> np.uint64(32), zero, zero])
     words = philox4x32(counter, (generator.seed & 0xFFFFFFFF, generator.seed >> 32))

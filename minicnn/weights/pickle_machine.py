@@ -267,6 +267,6 @@ _STEPS: dict[bytes, Callable[[Machine], Any]] = {
     b"\x93": lambda m: m.find(*[m.pop(), m.pop()][::-1]),  # STACK_GLOBAL
     b"R": Machine.call,  # REDUCE
     b"\x81": Machine.call,  # NEWOBJ, a call of a class
-    b"b": Machine.build,  # BUILD
+    b"b": lambda m: m.build(),  # BUILD
     b"Q": Machine.refer,  # BINPERSID
 }
