@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from minicnn import models, nn, weights
 from minicnn.data import Dataset, Split
 from minicnn.data.pixels import Constant, Pixels, per_channel
+from minicnn.models import transfer
 from minicnn.train import checkpoint
 from minicnn.train.checkpoint import Checkpoint, CheckpointError, best_of, check_fit
 from minicnn.train.folders import CHECKPOINT, WEIGHTS
@@ -100,19 +102,26 @@ def _checkpoint(path: Path) -> Checkpoint:
     return checkpoint.read(path)
 
 
-def start_from(model: nn.Module, path: Path) -> list[str]:
+def start_from(model: nn.Module, path: Path, classes: Sequence[str] = ()) -> list[str]:
     """Give a model the weights of a file or of a training's folder; its head may be for other classes.
 
-    Returns the names of the head's parameters that did not fit and were left as they are. Raises
-    :class:`~minicnn.weights.WeightsError` or :class:`CheckpointError`, both of them ValueError, where
-    something else does not fit; the model is then as it was.
+    The head of a training that was for others than ``classes`` is left out, be they as many. Returns the
+    names of the head's parameters that stay as they are. Raises :class:`~minicnn.weights.WeightsError` or
+    :class:`CheckpointError`, both of them ValueError, where something else does not fit; the model is then as
+    it was.
     """
-    if path.is_dir() or path.name == CHECKPOINT:
-        found = _checkpoint(path)
-        try:
-            report = weights.load(model, best_of(found.arrays), replace_head=True)
-        except weights.WeightsError as error:
-            raise CheckpointError(f"{found.path}: {str(error).removeprefix('arrays: ')}") from None
-    else:
-        report = weights.load(model, path, replace_head=True)
+    if not path.is_dir() and path.name != CHECKPOINT:
+        return _left(weights.load(model, path, replace_head=True))
+    found = _checkpoint(path)
+    arrays, about = best_of(found.arrays), found.document.get("about", {})
+    if classes and about.get("classes", list(classes)) != list(classes):
+        head = transfer.head_name(model) + "."
+        arrays = {name: array for name, array in arrays.items() if not name.startswith(head)}
+    try:
+        return _left(weights.load(model, arrays, replace_head=True))
+    except weights.WeightsError as error:
+        raise CheckpointError(f"{found.path}: {str(error).removeprefix('arrays: ')}") from None
+
+
+def _left(report: weights.LoadReport) -> list[str]:
     return [name for name, *_ in report.misshaped] + list(report.missing)
