@@ -36,8 +36,8 @@ TINY = {
     "googlenet_2014": ({"width": 4, "num_classes": 5}, 33),
     "inception_resnet_v1": (SMALL_INCEPTION | {"depths": (1, 1, 1)}, 107),
     "inception_resnet_v2": (SMALL_INCEPTION | {"depths": (1, 1, 1)}, 107),
-    "inception_v2": (SMALL_INCEPTION | {"width": 4}, 63),
-    "inception_v3": (SMALL_INCEPTION, 107),
+    "inception_v2": (SMALL_INCEPTION | {"width": 4, "bias": False}, 63),
+    "inception_v3": (SMALL_INCEPTION, 75),
     "inception_v4": (SMALL_INCEPTION | {"depths": (1, 1, 1)}, 107),
     "lenet5": ({"num_classes": 5}, 28),
     "lenet5_1998": ({"num_classes": 5}, 32),
@@ -637,22 +637,32 @@ def test_skipping_draws_nothing():
     assert mc.random.default_generator.get_state() != state
 
 
+# Smaller steps than 1e-6 where batch norm of few values bends sharply.
+STEPS = {
+    "alexnet_bn": 1e-7,
+    "googlenet": 1e-7,
+    "inception_resnet_v1": 1e-7,
+    "inception_v2": 3e-8,
+    "inception_v3": 3e-8,
+    "inception_v4": 3e-8,
+    "nasnetalarge": 1e-7,
+    "nasnetamobile": 1e-7,
+}
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_gradients(name):
     """Through the whole network, to the images and to every parameter, with statistics of the batch.
 
-    Of GoogLeNet's and NASNet's hundreds to every third to ninth, a kernel here, a scale or a bias there.
+    Of hundreds to every third to ninth, which is a kernel here, a scale or a bias there.
     """
     model, x = tiny(name, N=3)
     parameters = list(model.parameters())
-    sharp = ("alexnet_bn", "googlenet", "inception_v2", "inception_v3", "inception_v4")
-    sharp += ("nasnetalarge", "nasnetamobile")
-    step = 1e-7 if name in sharp else 1e-6  # batch norm of few values bends sharply
     gradcheck(
         lambda x, *_: F.cross_entropy(model(x), [0, 3, 1]),
         (x, *parameters[:: len(parameters) // 40 | 1]),  # odd, so as not to meet every second kind alone
         directions=1,
-        step=step,
+        step=STEPS.get(name, 1e-6),
         seed=3,
     )
 
@@ -671,8 +681,8 @@ GOLDEN = {
     "googlenet_2014": (1.5953584999406, 1.5953584999406),
     "inception_resnet_v1": (-3.8494557288311, -14.1749133225),
     "inception_resnet_v2": (1.7866344454703, 0.78599680213997),
-    "inception_v2": (-2.2886409583856, -14.937014348554),
-    "inception_v3": (-2.0458013003724, -14.278935892247),
+    "inception_v2": (-0.39143107077175, -7.5358913622683),
+    "inception_v3": (-4.4311592664973, -6.2529109606765),
     "inception_v4": (-2.8514760760524, -4.912015103464),
     "lenet5": (1.1483838867362, 1.1483838867362),
     "lenet5_1998": (-87.527470889684, -87.527470889684),
