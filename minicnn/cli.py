@@ -17,6 +17,7 @@ import minicnn
 from minicnn.backend import OutOfGPUMemory, unknown
 from minicnn.commands import COMMANDS
 from minicnn.commands.arguments import FAILED, WRONG, Stop
+from minicnn.data import DataError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except OSError as error:
         return _complain(_os_error(error), FAILED)
+    except DataError as error:  # a file among many, into which nobody had looked before
+        return _complain(str(error), FAILED)
     except OutOfGPUMemory as error:
         return _complain(str(error), FAILED)
     except MemoryError:

@@ -53,7 +53,8 @@ class Summary:
     """The rows of :func:`summarize` in the order of execution, and their totals.
 
     ``buffers`` counts the values a network keeps without training them (running means and variances, not the
-    integer that counts batches). ``training_bytes`` and ``inference_bytes`` are defined in :func:`summarize`.
+    integer that counts batches). ``training_bytes`` and ``inference_bytes``, of activations, are defined in
+    :func:`summarize`; ``weight_bytes`` are the parameters'.
     ``str()`` gives the table as text.
     """
 
@@ -66,6 +67,7 @@ class Summary:
     macs: int
     training_bytes: int
     inference_bytes: int
+    weight_bytes: int
 
     @property
     def not_trainable(self) -> int:
@@ -114,6 +116,8 @@ class Summary:
         lines += [
             f"  parameters         {self.parameters:,}: {self.trainable:,} trainable, "
             f"{self.not_trainable:,} not; {self.buffers:,} values in buffers",
+            f"  weights' memory    {_bytes(self.weight_bytes)}; training adds as much for gradients, "
+            "and for each moment of the optimiser",
             f"  activation memory  {_bytes(self.training_bytes)} in training, "
             f"{_bytes(self.inference_bytes)} in inference",
         ]
@@ -143,6 +147,10 @@ def summarize(
                      its layer saved or as what the next layer did;
         inference    the most that one layer needs, its inputs and its output together, if every array
                      is freed as soon as the next layer has read it.
+
+    Both are of the layers as they are written. What runs keeps less in training where layers are joined
+    (:func:`minicnn.nn.chain`): of ResNet-18 it held two thirds, of DenseNet-121 four fifths. In inference,
+    ResNet-18 took 0.9 times as much, DenseNet-121, whose branches wait, 1.6 times.
 
     Flatten and Identity give their input back under another shape and add nothing to either; a dropout layer
     counts in training although in this pass it does nothing. Parameters, gradients and a kernel's scratch
@@ -188,6 +196,7 @@ def summarize(
         macs=sum(row.macs for row in rows),
         training_bytes=sum(row.activation_bytes for row in rows),
         inference_bytes=recorder.largest_pair,
+        weight_bytes=sum(p.data.nbytes for p in model.parameters()),
     )
 
 

@@ -138,8 +138,9 @@ def map_criterion(logits: Tensor, labels: Tensor, j: float) -> Tensor:
     Shapes: logits (N, C), labels (N,); a scalar. Raises ValueError unless j > 0.
 
     >>> from minicnn import tensor
-    >>> map_criterion(tensor([[-1.0, -5.0]]), tensor([0]), j=3.0)
-    tensor(0.1429)
+    >>> loss = map_criterion(tensor([[-1.0, -5.0]]), tensor([0]), j=3.0)
+    >>> round(loss.item(), 4)  # log(1 + e⁻⁴ + e⁻²)
+    0.1429
     """
     if not j > 0:
         raise ValueError(f"map_criterion: j must be a number > 0, but is {j!r}")

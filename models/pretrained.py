@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minicnn.download import DownloadError, fetch, fetch_text
 from minicnn.models.published import Published, get_model_weights
 
 ENVIRONMENT_VARIABLE = "MINICNN_WEIGHTS"
@@ -92,8 +91,10 @@ def download(published: Published, *, offline: bool = False, progress: bool = Tr
     known, also when the file has been there before. ``offline`` asks nothing of the network.
 
     Raises ValueError for a file with other content, FileNotFoundError when it is not there and ``offline``,
-    :class:`DownloadError` when it cannot be downloaded.
+    :class:`minicnn.download.DownloadError` when it cannot be downloaded.
     """
+    from minicnn.download import fetch  # which imports more than everything else that networks need
+
     path = folder() / published.file
     if path.is_file():
         _check(path, published)
@@ -103,10 +104,11 @@ def download(published: Published, *, offline: bool = False, progress: bool = Tr
             f"{published.network}'s weights {published.name} are not on this machine: get {published.url} "
             f"and put it at {path}"
         )
-    sha256, size = published.sha256, published.size and round(published.size * 2**20)
+    sha256, bound = published.sha256, LARGEST
     if not sha256:
-        sha256, size = _asked(published)
-    bound = LARGEST if size is None else size + 2**20  # a published size is rounded
+        sha256, bound = _asked(published)
+    elif published.size is not None:
+        bound = round((published.size + 0.001) * 2**20)  # it is rounded
     return fetch(
         [published.url],
         path,
@@ -132,6 +134,8 @@ def _check(path: Path, published: Published) -> None:
 
 def _asked(published: Published) -> tuple[str, int]:
     """A file's SHA-256 and size, as the hub has them in the pointer that stands for the file in Git (LFS)."""
+    from minicnn.download import DownloadError, fetch_text
+
     url = published.url.replace("/resolve/", "/raw/")
     pointer = fetch_text(url)
     digest = re.search(r"^oid sha256:([0-9a-f]{64})$", pointer, re.MULTILINE)

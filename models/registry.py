@@ -15,7 +15,6 @@ from typing import Any
 
 from minicnn import nn
 from minicnn.models import pretrained
-from minicnn.weights import load
 
 
 @dataclass(frozen=True)
@@ -136,6 +135,8 @@ def create(
             raise ValueError("create: replace_head=True, but there are no weights whose head to replace")
         return build(**options)
 
+    from minicnn.weights import load
+
     found = pretrained.find(name, weights)
     if found.published:
         classes = options.get("num_classes", about.options["num_classes"])
@@ -145,7 +146,10 @@ def create(
                 f"but num_classes is {classes}; with replace_head=True the last layer is drawn anew"
             )
     options = {**found.options, **options}
-    path = found.path or pretrained.download(found.published, offline=offline, progress=progress)
+    path = found.path
+    if path is None:
+        assert found.published is not None
+        path = pretrained.download(found.published, offline=offline, progress=progress)
     with contextlib.nullcontext() if replace_head else nn.init.skip():
         model = build(**options)
     load(model, path, replace_head=replace_head)

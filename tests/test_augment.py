@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_zoo import torchvision  # noqa: F401  (a fixture)
 
 from minicnn import data
 from minicnn.commands.augment import choose
@@ -203,7 +202,7 @@ def test_colour_noise_follows_the_components() -> None:
 
 
 @pytest.fixture(scope="module")
-def theirs(torchvision):  # noqa: F811
+def theirs(torchvision):
     """torchvision.transforms.functional."""
     return importlib.import_module("torchvision.transforms.functional")
 
@@ -341,7 +340,7 @@ def test_what_is_held_out_is_never_augmented(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="held out .*: it is never augmented"):
                 DataLoader(split, 2, augment=by_name("flip"))
             with pytest.raises(ValueError, match="never augmented"):
-                split.read(slice(1), by_name("flip"), numbers(1, 1))
+                split.augmented(slice(1), by_name("flip"), numbers(1, 1))
     # Whatever way its splits came, a data set marks them.
     train = sets[0].train
     again = Dataset("again", train, train, train, sets[0].class_names, sets[0].mean, sets[0].std)
@@ -404,6 +403,11 @@ def test_names_that_cannot_be(names: str, message: str) -> None:
             TypeError,
             "augment is str, but augment.Compose",
         ),
+        (
+            lambda: DataLoader(Split(photos(4, width=9), np.arange(4)), 2, augment=by_name("square")),
+            ValueError,
+            r"RandomSquare.* makes square images, but those of split have shape \(3, 12, 9\)",
+        ),
         (lambda: DataLoader(dataset().train, 4, workers=-1), ValueError, "workers is -1, but at least 0"),
         (lambda: DataLoader(dataset().train, 4, prefetch=1.5), TypeError, "prefetch is 1.5"),
     ],
@@ -431,3 +435,4 @@ def test_pixels_are_read_as_an_array_is() -> None:
     for which in (slice(1, 3), [2, 0], np.array([1]), np.array([True, False, True])):
         np.testing.assert_array_equal(images[which], whole[which])
         np.testing.assert_array_equal(images.take(which)[:], whole[which])
+    np.testing.assert_array_equal(images[2], whole[2])

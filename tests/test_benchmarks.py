@@ -342,7 +342,7 @@ def test_an_absent_peer_is_left_out_visibly(capsys, monkeypatch):
     assert {kind.library for kind in KINDS.values()} == {"minicnn", "torch", "jax", "cupy"}
 
 
-SCRIPTS = ("all", "train_step", "inference", "ladder", "conv", "scaling", "report")
+SCRIPTS = ("all", "train_step", "inference", "ladder", "conv", "scaling", "loading", "report")
 SCRIPTS += ("cuda", "cuda_compile", "cuda_layers", "cuda_steps")
 
 

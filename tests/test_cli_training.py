@@ -19,7 +19,24 @@ from minicnn import data, kernels, models, nn, train
 from minicnn.train import checkpoint, features, folders
 from minicnn.train.recipes import PAPERS
 
-ALL = ("--clip", 0.5, "--clip-value", 0.05, "--accumulate", 3, "--ema", 0.9, "--mixup", 0.3, "--cutmix", 1)
+ALL = (
+    "--augment",
+    "shift20,rotate10",
+    "--workers",
+    2,
+    "--clip",
+    0.5,
+    "--clip-value",
+    0.05,
+    "--accumulate",
+    3,
+    "--ema",
+    0.9,
+    "--mixup",
+    0.3,
+    "--cutmix",
+    1,
+)
 ALL += ("--decay", "weights", "--early-stopping", 3, "--lr-of", "3.weight=0.01", "--batch-size", 60)
 
 
@@ -59,7 +76,8 @@ def test_every_option_reaches_the_training_and_the_checkpoint(run, small):
     assert (code, err) == (0, "")
     assert (
         "weight decay 0.0005 for all but biases and what batch norm has, lr 3.weight=0.01, gradients' norm "
-        "up to 0.5, gradients up to ±0.05, average of weights 0.9, mixup 0.3, cutmix 1, batch size 60 in 3 "
+        "up to 0.5, gradients up to ±0.05, average of weights 0.9, augmented by "
+        "shift20,rotate10, mixup 0.3, cutmix 1, batch size 60 in 3 "
         "pieces, 2 epochs or until 3 bring nothing, seed 0"
     ) in out
     document = checkpoint.read("x/checkpoint.safetensors").document
@@ -214,6 +232,30 @@ def test_a_disk_that_fills_in_the_middle(tmp_path):
     same_arrays("whole/weights.safetensors", "x/weights.safetensors")
 
 
+def photographs(folder, *splits, count=6):
+    rng = np.random.default_rng(0)
+    for split in splits:
+        for name in ("daisy", "rose"):
+            Path(folder, split, name).mkdir(parents=True)
+            for i in range(count):
+                picture = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+                picture.save(f"{folder}/{split}/{name}/{i}.png")
+
+
+def test_a_broken_image_is_named(run):
+    photographs("flowers", "train", "test", count=12)
+    broken = Path("flowers/test/rose/7.png")
+    broken.write_bytes(broken.read_bytes()[:300])
+    options = ("--data", "./flowers", "--epochs", 1, "--no-plots", "--validation", 2, "--augment", "flip")
+    one_line(run("train", "tiff_cnn", *options, "--out", "x"), 1, "rose/7.png", "--on-error skip")
+    assert Path("x/checkpoint.safetensors").exists()
+    one_line(run("features", "tiff_cnn", "--data", "./flowers"), 1, "rose/7.png")
+    one_line(run("eval", "x"), 1, "rose/7.png")
+    code, out, _ = run("train", "tiff_cnn", *options, "--on-error", "skip", "--out", "y")
+    assert code == 0
+    assert "22 train, 2 validation, 23 test images" in out
+
+
 def test_data_that_changed_their_size_are_noticed(run, small, monkeypatch):
     run("train", small, "--epochs", 1, "--no-plots", "--out", "x")
     load = data.load
@@ -343,7 +385,7 @@ def test_transfer_in_two_phases_by_command(run):
     code, out, err = run("train", "mlp_300_100", *start, *options, "--out", "head")
     assert (code, err) == (0, "")
     assert "mlp_300_100 (266,610 parameters, 1,010 of them trained) on digits" in out
-    assert "beginning with the weights in base" in out
+    assert "beginning with the weights base" in out
     base, head = load_file("base/weights.safetensors"), load_file("head/weights.safetensors")
     changed = {name for name in base if (base[name] != head[name]).any()}
     assert changed == {"output.weight", "output.bias"}
@@ -362,18 +404,59 @@ def test_weights_for_other_classes_leave_the_head(run):
     options = ("--epochs", 1, "--no-plots", "--freeze", "base", "--out", "x")
     code, out, _ = run("train", "mlp_300_100", "--weights", "w.safetensors", *options)
     assert code == 0
-    assert "beginning with the weights in w.safetensors; output.weight, output.bias freshly drawn" in out
+    assert "beginning with the weights w.safetensors; output.weight, output.bias freshly drawn" in out
     found = load_file("x/weights.safetensors")
     np.testing.assert_array_equal(found["dense1.weight"], model.dense1.weight.data)
+
+
+def test_a_training_for_other_classes_does_not_lend_its_head(run):
+    """Though there are as many of them."""
+    for name, classes in (("one", "ab"), ("other", "cd")):
+        features.save(f"{name}.safetensors", replace(made_of_features(2), class_names=tuple(classes)))
+    options = ("--epochs", 1, "--no-plots")
+    run("train", "mlp_head", "--data", "one.safetensors", "--out", "x", *options)
+    for other, words in (("one", "weights x\n"), ("other", "weights x; output.weight, output.bias freshly")):
+        start = ("--weights", "x", "--data", f"{other}.safetensors", "--out", other)
+        code, out, _ = run("train", "mlp_head", *start, *options)
+        assert code == 0
+        assert words in out
 
 
 def test_weights_that_do_not_fit(run, small):
     save_file({"x": np.zeros(3, np.float32)}, "w.safetensors")
     one_line(run("train", small, "--weights", "w.safetensors"), 2, "w.safetensors: does not fit")
-    one_line(run("train", small, "--weights", "absent"), 2, "absent: there is no such file")
+    one_line(run("train", small, "--weights", "absent"), 2, "weights 'absent': small has no", "no file")
     run("train", small, "--epochs", 1, "--no-plots", "--out", "x")
     one_line(run("train", "lenet5", "--weights", "x"), 2, "x/checkpoint.safetensors: does not fit LeNet5")
     assert not Path("runs").exists()
+
+
+def test_published_weights_bring_their_preprocessing(run, monkeypatch, tmp_path):
+    """As after a download: resnet18's file, made smaller here, and photographs in a folder."""
+    wide = models.create
+    narrow = {"width": 4}
+    monkeypatch.setattr(models, "create", lambda name, **o: wide(name, **narrow, **o))
+    monkeypatch.setenv("MINICNN_WEIGHTS", str(tmp_path / "cache"))
+    (published,) = models.get_model_weights("resnet18")
+    photographs("flowers", "train", "test")
+    options = ("--data", "./flowers", "--validation", 2, "--epochs", 1, "--freeze", "base", "--no-plots")
+    pretrained = models.create("resnet18", num_classes=1000)
+    monkeypatch.setattr(models.pretrained, "_check", lambda path, published: None)
+    Path("cache").mkdir()
+    torch_like = Path("cache", published.file)
+    train.save_weights(pretrained, "cache/w.safetensors")
+    Path("cache/w.safetensors").rename(torch_like)
+    code, out, err = run("train", "resnet18", "--weights", "DEFAULT", *options, "--out", "x")
+    assert (code, err) == (0, "")
+    assert "beginning with the weights DEFAULT; fc.weight, fc.bias freshly drawn" in out
+    about = json.loads(Path("x/results.json").read_text())
+    assert about["data"]["mean"] == list(published.preprocessing.mean)
+    assert about["preprocessing"]["std"] == list(published.preprocessing.std)
+    found = load_file("x/weights.safetensors")
+    np.testing.assert_array_equal(found["conv1.weight"], pretrained.conv1.weight.data)
+    torch_like.unlink()  # a checkpoint needs it no more
+    assert run("train", "resnet18", "--resume", "--no-plots", "--data", "./flowers", "--out", "x")[0] == 0
+    assert run("eval", "x", "--no-plots")[0] == 0
 
 
 def test_features_and_a_head_on_them(run):

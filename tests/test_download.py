@@ -258,5 +258,6 @@ def test_the_real_files_pass_and_a_flipped_bit_does_not(
 
 def test_a_real_file_under_another_s_name(server: Server, tmp_path: Path, real_mnist: list[Path]) -> None:
     url = server.url("/labels", body(real_mnist[1].read_bytes()))
-    options = {"sha256": MNIST.files[3].sha256, "max_bytes": PACKED_BOUND, "max_unpacked": MNIST.files[1].size}
+    limits = {"max_bytes": PACKED_BOUND, "max_unpacked": MNIST.files[1].size}
+    options = {"sha256": MNIST.files[3].sha256, **limits}
     assert "wrong content" in refused([url], tmp_path / "t10k-labels-idx1-ubyte.gz", **options)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minicnn import data
+from minicnn import data, nn, optim, train
 from minicnn.data import DataError, DataLoader, DataWarning, load_images, storage
 from minicnn.data.pixels import FileSource
 
@@ -378,3 +378,12 @@ def test_cifar10_as_jpeg() -> None:
     assert dataset.image_shape == (3, 32, 32)
     np.testing.assert_allclose(dataset.mean, (0.4914, 0.4822, 0.4465), atol=0.01)  # of all, and not as JPEG
     np.testing.assert_allclose(dataset.std, (0.247, 0.2435, 0.2616), atol=0.01)
+
+
+def test_a_network_is_trained_and_measured_on_files(tmp_path: Path) -> None:
+    dataset = load_images(pets(tmp_path, 24), size=8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    trainer = train.Trainer(model, optim.SGD(model.parameters(), lr=0.05), batch_size=8)
+    trainer.fit(dataset.train, dataset.validation, epochs=8)
+    assert trainer.history[-1].loss < trainer.history[0].loss
+    assert train.evaluate(model, dataset.test, batch_size=3).accuracy > 0.8

@@ -116,6 +116,7 @@ def test_import_loads_nothing_heavy():
         "h5py",
         "platformdirs",
         "urllib3",
+        "http",
     }
     assert not heavy & set(loaded)
 

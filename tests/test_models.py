@@ -10,8 +10,8 @@ from minicnn import nn
 from minicnn.models import registry
 
 NAMES = [
-    "lenet5", "mlp_300_100", "mlp_512_512", "mlp_cifar", "mnist_cnn", "cifar_cnn", "cifar_model1", "cifar_model2",
-    "cifar_model3", "fashion_cnn", "tiff_cnn",
+    "lenet5", "mlp_300_100", "mlp_512_512", "mlp_cifar", "mnist_cnn", "cifar_cnn",
+    "cifar_model1", "cifar_model2", "cifar_model3", "fashion_cnn", "tiff_cnn",
 ]  # fmt: skip
 
 

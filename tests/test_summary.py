@@ -186,7 +186,8 @@ def test_text() -> None:
     (c3,) = (line.split() for line in lines if line.split()[0] == "c3")
     assert c3 == ["c3", "Conv2d", "1", "×", "16", "×", "10", "×", "10", "2,416", "240,000", "6.4", "kB"]
     assert any(line.split()[:3] == ["total", "61,706", "416,520"] for line in lines)
-    assert "61,706: 61,706 trainable, 0 not; 0 values in buffers" in lines[-2]
+    assert "61,706: 61,706 trainable, 0 not; 0 values in buffers" in lines[-3]
+    assert lines[-2].split()[:4] == ["weights'", "memory", "247", "kB;"]
     assert "in training" in lines[-1]
     assert all(len(line) <= 110 for line in lines)
 

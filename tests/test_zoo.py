@@ -891,8 +891,7 @@ def compare(torchvision, pair, training, dtype="float64", named=lambda key: key)
     import torch
 
     name, options, make, side = pair
-    with nn.init.skip():
-        ours = mc.models.create(name, **{"num_classes": 5} | options)
+    ours = undrawn(name, **{"num_classes": 5} | options)  # lively draws its weights
     lively(ours, mc.random.Generator(4)).to(dtype).train(training)
     with torch.device("meta"):
         other = make(torchvision)

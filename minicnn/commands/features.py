@@ -25,11 +25,10 @@ def run(given: argparse.Namespace) -> int:
         if given.out.exists():
             raise ValueError(f"{given.out}: is there already; name another file with --out")
         model, dataset = _by_name(given) if given.network in minicnn.models.list() else _trained(given)
-        if given.at is not None:
-            model.get_submodule(given.at)
         model.to(backend.resolve(given.device))
-        start = time.perf_counter()
-        found = features.extract_all(model, dataset, given.at, batch_size=given.batch_size)
+        features.extract(model, dataset.test.take(slice(1)), given.at)  # is there such a layer?
+    start = time.perf_counter()
+    found = features.extract_all(model, dataset, given.at, batch_size=given.batch_size)
     seconds = time.perf_counter() - start
     about = {"network": str(given.network), "weights": str(given.weights or ""), "layer": given.at or "head"}
     given.out.parent.mkdir(parents=True, exist_ok=True)
@@ -43,15 +42,15 @@ def run(given: argparse.Namespace) -> int:
 def _by_name(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
     """A network that was named, with weights from a file, and the data."""
     from minicnn.train.options import complete
-    from minicnn.train.prepare import load_data, network_options
-    from minicnn.train.saved import start_from
+    from minicnn.train.prepare import begin_with, load_data, network_options
 
-    options = complete({"model": given.network, "data": given.data or "digits", "seed": given.seed})
+    wanted = {"model": given.network, "data": given.data or "digits", "seed": given.seed}
+    options = complete({**wanted, "weights": given.weights})
     dataset = load_data(options, options.data, given.data_dir)
     minicnn.manual_seed(given.seed)
-    model = minicnn.models.create(given.network, **network_options(given.network, dataset))
+    model = minicnn.models.create(given.network, **network_options(options, dataset))
     if given.weights is not None:
-        start_from(model, given.weights)
+        begin_with(model, options, dataset.class_names)
     return model, dataset
 
 
@@ -74,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "network", metavar="NETWORK", help="a training's folder, or one that `minicnn models` lists"
     )
     add_data(parser, "whose features (what it was trained on, else digits)")
-    parser.add_argument("--weights", metavar="FILE", type=Path, help="the weights of a network given by name")
+    parser.add_argument("--weights", metavar="WEIGHTS", help="those of a network given by name, as for train")
     parser.add_argument("--at", metavar="LAYER", help="whose results they are (what goes into the head)")
     parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="for the data's splits (0)")
     parser.add_argument("--batch-size", metavar="N", type=whole(1), default=64, help="images at a time (64)")

@@ -24,18 +24,17 @@ BATCH = 8
 
 def run(given: argparse.Namespace) -> int:
     """Say what is in images, with published weights or a network of one's own."""
-    from minicnn.predict import picture
-
     with user_input():
         device = resolve(given.device)
         paths = list(_images(given.images))
-        if given.save and len(paths) > picture.LARGEST:
-            raise ValueError(f"--save draws {picture.LARGEST} images at most, but these are {len(paths):,}")
+        if given.save:
+            _check_picture(given.save, len(paths))
         classifier = _classifier(given)
         classifier.model.to(device)
-    done, broken = [], 0
+    done: list[Prediction] = []
+    broken = 0
     for batch in (paths[i : i + BATCH] for i in range(0, len(paths), BATCH)):
-        predictions, failures = _predict(classifier, batch, given.top)
+        predictions, failures = _predict(classifier, batch, given.top, given.invert)
         for line in failures:
             print(f"minicnn: {line}", file=sys.stderr)
         if not given.json:
@@ -46,6 +45,7 @@ def run(given: argparse.Namespace) -> int:
         print(json.dumps(_plain(classifier, done), indent=1))
     if given.save and done:
         from minicnn import files
+        from minicnn.predict import picture
 
         files.write(given.save, picture.draw(done, str(classifier)))
         if not given.json:
@@ -55,12 +55,24 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
+def _check_picture(path: Path, images: int) -> None:
+    """What would be a pity to find out after everything else was done; ValueError."""
+    from minicnn.predict.picture import LARGEST
+
+    if images > LARGEST:
+        raise ValueError(f"--save draws {LARGEST} images at most, but these are {images:,}")
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--save {path}: the picture is a PNG, so a name that ends in .png is expected")
+    if not path.parent.is_dir():
+        raise ValueError(f"--save {path}: there is no folder {path.parent}")
+
+
 def _classifier(given: argparse.Namespace) -> Classifier:
     from minicnn.models.pretrained import DEFAULT
     from minicnn.predict import from_run, from_weights
 
     names = _class_names(given.classes)
-    if given.weights is not None and Path(given.weights).is_dir():
+    if given.weights is not None and _is_training(Path(given.weights)):
         if given.preprocessing or names:
             raise ValueError("--preprocessing and --classes are not for a training's folder, which says both")
         classifier = from_run(given.weights)
@@ -78,6 +90,17 @@ def _classifier(given: argparse.Namespace) -> Classifier:
         class_names=names,
         offline=given.offline,
         progress=not given.json,
+    )
+
+
+def _is_training(path: Path) -> bool:
+    """Whether this is what ``minicnn train`` left, and not weights alone."""
+    from minicnn.train.folders import CHECKPOINT, WEIGHTS
+
+    return (
+        path.is_dir()
+        or path.name == CHECKPOINT
+        or (path.name == WEIGHTS and (path.parent / CHECKPOINT).is_file())
     )
 
 
@@ -116,7 +139,9 @@ def _images(arguments: Sequence[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _predict(classifier: Classifier, paths: Sequence[Path], top: int) -> tuple[list[Prediction], list[str]]:
+def _predict(
+    classifier: Classifier, paths: Sequence[Path], top: int, invert: bool
+) -> tuple[list[Prediction], list[str]]:
     """What the network says of these images, and a line for each that cannot be read."""
     import numpy as np
 
@@ -126,7 +151,7 @@ def _predict(classifier: Classifier, paths: Sequence[Path], top: int) -> tuple[l
     seen, failures = [], []
     for path in paths:
         try:
-            seen.append((str(path), *read_image(path, classifier.preprocessing)))
+            seen.append((str(path), *read_image(path, classifier.preprocessing, invert)))
         except DataError as error:
             failures.append(str(error))
     if not seen:
@@ -185,6 +210,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a published one's name (`minicnn models NAME` lists them; the best), a file, or a training's "
         "folder",
     )
+    parser.add_argument(
+        "--invert",
+        action="store_true",
+        help="light for dark: for ink on paper, where a network knows light on dark",
+    )
     parser.add_argument("--top", metavar="N", type=whole(1), default=5, help="guesses for each image (5)")
     parser.add_argument("--save", metavar="FILE", type=Path, help="draw images and guesses into this PNG")
     parser.add_argument(
@@ -213,5 +243,5 @@ def epilog() -> str:
         "examples:\n"
         "  minicnn predict cat.jpg --model resnet50 --save cat.png\n"
         "  minicnn predict photos/ --model efficientnet_b0 --top 3 --json\n"
-        "  minicnn predict seven.png --weights runs/lenet5-mnist"
+        "  minicnn predict seven.png --weights runs/lenet5-mnist --invert"
     )

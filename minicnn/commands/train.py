@@ -87,7 +87,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--ema", "D", "decay of a moving average of the weights, which is measured and kept", share)
     option("--mixup", "ALPHA", "let images shine through each other", above_zero)
     option("--cutmix", "ALPHA", "put rectangles of images into others", above_zero)
-    option("--weights", "FILE", "begin with these: a weights file, or the folder of a training")
+    option("--weights", "WEIGHTS", "begin with these: a published name, a file, or a training's folder")
     option(
         "--freeze", "NAMES", "layers to leave as they are, such as conv1,layer[1-3]; base: all but the head"
     )

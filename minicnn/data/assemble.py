@@ -107,10 +107,7 @@ def assemble(
     source, labels = parts["train"]
     indices = np.arange(len(labels))
     drawn: dict[str, np.ndarray] = {}
-    for split in (
-        "test",
-        "validation",
-    ):  # so that another validation split leaves the test images as they are
+    for split in ("test", "validation"):  # another validation split leaves the test images as they are
         if split not in parts and split in shares:
             stay, gone = stratified_split(
                 labels[indices], shares[split], split_generator(seed, split), name=split

@@ -59,7 +59,7 @@ class Compose:
     """Augmentations one after the other.
 
     ``compose(x, u)`` is as for each :class:`Transform`; `draws` is the sum of theirs.  One that frames
-    (RandomResizedCrop, RandomSquare) is done where images are read, so it must be the first and the only one.
+    (RandomResizedCrop, RandomSquare), `framing`, is done where images are read, so it must be the first.
 
     Raises TypeError for what is no Transform, ValueError for a framing one in another place.
     """
@@ -75,16 +75,16 @@ class Compose:
                 )
         self.draws = sum(transform.draws for transform in self.transforms)
         first = self.transforms[:1]
-        self._framing = first[0] if first and isinstance(first[0], Framing) else None
+        self.framing = first[0] if first and isinstance(first[0], Framing) else None
 
     def __repr__(self) -> str:
         return f"Compose([{', '.join(map(repr, self.transforms))}])"
 
     def frame(self, u: np.ndarray) -> Frame | None:
         """The part of each image that is looked at, where there is such a choice.  Shape: u (N, draws)."""
-        if self._framing is None:
+        if self.framing is None:
             return None
-        framing, own = self._framing, u[:, : self._framing.draws]
+        framing, own = self.framing, u[:, : self.framing.draws]
         return lambda k, width, height: framing.box(own[k], width, height)
 
     def __call__(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -75,13 +75,18 @@ class Split:
         images = self.images.take(indices) if isinstance(self.images, Pixels) else self.images[indices]
         return Split(images, self.labels[indices], self.mean, self.std, self.held_out)
 
-    def read(self, which: Which, augment: Compose | None = None, u: np.ndarray | None = None) -> Batch:
-        """The images and labels at `which`, augmented by random numbers u (n, augment.draws), or as they are.
+    def read(self, which: Which) -> Batch:
+        """The images and labels at `which`.
 
-        Raises ValueError when held-out images are to be augmented; :class:`DataError` for a broken file.
+        Raises :class:`DataError` for a broken file.
         """
-        if augment is None or u is None:
-            return self.images[which], self.labels[which]
+        return self.images[which], self.labels[which]
+
+    def augmented(self, which: Which, augment: Compose, u: np.ndarray) -> Batch:
+        """The images at `which`, augmented by random numbers u (n, augment.draws), and their labels.
+
+        Raises ValueError for held-out images; :class:`DataError` for a broken file.
+        """
         if self.held_out:
             raise ValueError("Split: images for validation and testing are never augmented")
         return normalised(augment(self._pixels(which, augment, u), u), self.mean, self.std), self.labels[

@@ -22,7 +22,7 @@ LARGEST = 224
 LOOKED_AT = 16
 """Training images that tell whether a data set is grey."""
 
-COMPARED = 50_000
+COMPARED = 10_000
 """Files that are read, at most, to find out whether one is both in training and held out."""
 
 
@@ -70,9 +70,10 @@ def load_images(
     size = size or _size_of(storage, some[0])
     channels = channels or (1 if all(_is_grey(storage, file) for file in some) else 3)
 
+    numbers = {name: number for number, name in enumerate(layout.class_names)}
     parts = {}
     for split, entries in layout.parts.items():
-        labels = np.array([layout.class_names.index(entry.label) for entry in entries], np.int64)
+        labels = np.array([numbers[entry.label] for entry in entries], np.int64)
         parts[split] = FileSource(storage, [entry.file for entry in entries], size, channels, crop), labels
     data = assemble(str(path), parts, layout.class_names, shares, seed=seed, mean=mean, std=std)
     _warn_of_leaks(storage, data)
@@ -150,21 +151,22 @@ def _is_grey(storage: Storage, file: str) -> bool:
 def _warn_of_leaks(storage: Storage, data: Dataset) -> None:
     """Tell of held-out images whose file is also in training, byte for byte.
 
-    Only files of one size are read, and at most :data:`COMPARED` of them.
+    Only files of the same size are read, and of each split at most :data:`COMPARED`.
     """
-    training = _files(data, "train")
-    held_out = {split: _files(data, split) for split in ("validation", "test")}
-    sizes = {storage.alike(file) for files in held_out.values() for file in files}
-    candidates = [file for file in training if storage.alike(file) in sizes][:COMPARED]
-    same = {storage.alike(file) for file in candidates}
+    files = {split: _files(data, split) for split in data.splits()}
+    key = {file: storage.alike(file) for its in files.values() for file in its}
+    training = files.pop("train")
+    held_out = {key[file] for its in files.values() for file in its}
+    candidates = [file for file in training if key[file] in held_out][:COMPARED]
+    same = {key[file] for file in candidates}
     digests = {_digest(storage, file): file for file in candidates}
-    for split, files in held_out.items():
-        looked_at = (file for file in files[:COMPARED] if storage.alike(file) in same)
+    for split, its in files.items():
+        looked_at = [file for file in its if key[file] in same][:COMPARED]
         found = [(file, digests[d]) for file in looked_at if (d := _digest(storage, file)) in digests]
         if found:
             file, twin = found[0]
             warn(
-                f"{storage.path}: {len(found):,} of {len(files):,} {split} images are in training too, which "
+                f"{storage.path}: {len(found):,} of {len(its):,} {split} images are in training too, which "
                 f"makes figures look better than they are; the first is {file}, the same as {twin}"
             )
 

@@ -29,7 +29,7 @@ SPLITS = {
 }
 
 
-Path = tuple[str, ...]
+Parts = tuple[str, ...]
 """A file's name, and the folders above it."""
 
 
@@ -92,7 +92,7 @@ def find_layout(storage: Storage) -> Layout:
     return Layout(dict(parts), _class_names(storage, parts))
 
 
-def _depth(images: list[Path]) -> int:
+def _depth(images: list[Parts]) -> int:
     """How many folders there are around everything, one for training not counted."""
     depth = 0
     while all(len(path) > depth + 2 for path in images):
@@ -103,7 +103,7 @@ def _depth(images: list[Path]) -> int:
     return depth
 
 
-def _check_folders(storage: Storage, images: list[Path], levels: range) -> None:
+def _check_folders(storage: Storage, images: list[Parts], levels: range) -> None:
     """Every folder where splits and classes are has images."""
     full = {path[: level + 1] for path in images for level in levels}
     outside = images[0][: levels.start]

@@ -112,6 +112,11 @@ class DataLoader:
             )
         if augment is not None and split.held_out:
             raise ValueError("DataLoader: split is held out for validation or testing: it is never augmented")
+        if augment is not None and augment.framing and split.images.shape[2] != split.images.shape[3]:
+            raise ValueError(
+                f"DataLoader: {augment.framing!r} makes square images, but those of split have shape "
+                f"{split.images.shape[1:]}"
+            )
         self.split = split
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -170,7 +175,7 @@ class DataLoader:
         if self.augment is None:
             return self.split.read(piece)
         indices = np.arange(piece.start, piece.stop) if isinstance(piece, slice) else piece
-        return self.split.read(piece, self.augment, own_numbers(generator, indices, self.augment.draws))
+        return self.split.augmented(piece, self.augment, own_numbers(generator, indices, self.augment.draws))
 
 
 def _slices(first: int, end: int, batch_size: int) -> list[Piece]:

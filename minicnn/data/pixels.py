@@ -5,14 +5,17 @@ its pixels, that is scaled to the frame's size; where nothing else is said, the 
 :class:`Pixels` are some of a source's images, in an order, as a network takes them.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from minicnn.data.ahead import ahead
 from minicnn.data.images import open_image
 from minicnn.data.storage import Storage
+from minicnn.kernels.threads import cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -91,6 +94,7 @@ class FileSource:
         self._storage = storage
         self._mode = "L" if channels == 1 else "RGB"
         self._frame = partial(middle_square, share=crop)
+        self._enough = math.ceil(2 * size / crop)  # of the shorter side, for the frame to be averaged from
         shape = (len(names), size, size, channels)
         fits = np.prod(shape, dtype=float) <= CACHE_BYTES
         self._cache = np.empty(shape, np.uint8) if fits else None
@@ -112,9 +116,9 @@ class FileSource:
 
     def _middle(self, index: int) -> np.ndarray:
         if self._cache is None:
-            return self._cut(index, 0, self._frame, 2 * self.size)
+            return self._cut(index, 0, self._frame, self._enough)
         if not self._kept[index]:
-            self._cache[index] = self._cut(index, 0, self._frame, 2 * self.size)
+            self._cache[index] = self._cut(index, 0, self._frame, self._enough)
             self._kept[index] = True  # last: another thread may be asking
         return self._cache[index]
 
@@ -167,7 +171,7 @@ def _scaled(image: "Image", box: Box, size: int) -> np.ndarray:
 class Pixels:
     """Some images of a source as a network takes them: x = (p - mean) / std, for pixels p in 0..1.
 
-    It is indexed as an array is, along the images only: by a slice, by whole numbers, or by a mask.  What is
+    It is indexed as an array is, along the images only: by a number, several, a slice, or a mask.  What is
     asked for is read, and nothing kept.
 
     Shape: (N, C, size, size).  Dtype: float32.
@@ -194,7 +198,9 @@ class Pixels:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, which: slice | list[int] | np.ndarray) -> np.ndarray:
+    def __getitem__(self, which: int | slice | list[int] | np.ndarray) -> np.ndarray:
+        if isinstance(which, int | np.integer):
+            return self[np.array([which])][0]
         return normalised(self.pixels(which), self.mean, self.std)
 
     def __array__(self, dtype: np.typing.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
@@ -252,8 +258,8 @@ def moments(images: Pixels, most: int) -> tuple[tuple[float, ...], tuple[float, 
     n, channels = images.shape[:2]
     chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
     counts = np.zeros((channels, 256), np.int64)
-    for index in np.array_split(chosen, -(-len(chosen) // 64)):
-        frames = images.source.read(images.indices[index])
+    pieces = np.array_split(images.indices[chosen], -(-len(chosen) // 64))
+    for frames in ahead(images.source.read, pieces, workers=cores(), prefetch=2):
         counts += [np.bincount(frames[..., c].ravel(), minlength=256) for c in range(channels)]
     value = np.arange(256) / 255
     mean = counts @ value / counts.sum(axis=1)

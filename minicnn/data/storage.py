@@ -5,6 +5,7 @@ Nothing is ever unpacked to the disk: a name in an archive is only a name, where
 
 import io
 import os
+import threading
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -51,7 +52,10 @@ class Folder:
 
     def alike(self, name: str) -> tuple[int, ...]:
         """What two files of the same content have in common without being read: their size."""
-        return ((self.path / name).stat().st_size,)
+        try:
+            return ((self.path / name).stat().st_size,)
+        except OSError as error:
+            raise DataError(f"{self.full(name)}: cannot be read ({error.strerror or error})") from error
 
 
 class Archive:
@@ -79,6 +83,9 @@ class Archive:
             raise DataError(f"{self.path}: cannot be read ({error.strerror or error})") from error
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise DataError(f"{self.path}: no sound zip file ({error})") from error
+        self._one_at_a_time = (
+            threading.Lock()
+        )  # the zip counts who is reading it, and not for several threads
         found = [info for info in self._zip.infolist() if not _is_hidden(info.filename)]
         self.names = sorted(info.filename for info in found if not info.is_dir())
         twice = [name for name, count in Counter(self.names).items() if count > 1]
@@ -96,7 +103,8 @@ class Archive:
                 f"{self.full(name)}: {size:,} bytes are more than the bound of {MAX_FILE_BYTES:,}"
             )
         try:
-            return io.BytesIO(self._zip.read(name))
+            with self._one_at_a_time:
+                return io.BytesIO(self._zip.read(name))
         except Exception as error:  # a zip has as many ways to be wrong as it has methods of compression
             raise DataError(f"{self.full(name)}: cannot be unpacked ({error})") from error
 

@@ -15,9 +15,9 @@ from minicnn.tensor import from_numpy
 
 
 class Guess(NamedTuple):
-    """A class: its number, its name, and the probability that the network gives it."""
+    """A class: its label, which is a number, its name, and the probability that the network gives it."""
 
-    index: int
+    label: int
     name: str
     probability: float
 
@@ -54,7 +54,7 @@ class Classifier:
         """
         home = next(self.model.parameters()).device
         with inference(self.model), no_grad():
-            logits = self.model(from_numpy(x).to(home)).numpy().astype(np.float64)
+            logits = self.model(from_numpy(x).to(home)).cpu().numpy().astype(np.float64)
         if self.class_names and logits.shape[1] != len(self.class_names):
             raise ValueError(
                 f"the network has {logits.shape[1]:,} classes, but {len(self.class_names):,} names were given"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from minicnn.predict.classifier import Guess
@@ -17,6 +18,9 @@ BLUE, PALE, INK = "#0072B2", "#A9CFE5", "#222222"
 
 LARGEST = 20
 """Images that one picture has room for."""
+
+MOST = 10
+"""Guesses that there is room for beside an image."""
 
 
 class Prediction(NamedTuple):
@@ -44,17 +48,18 @@ def draw(predictions: Sequence[Prediction], title: str) -> bytes:
     Raises ValueError for more than :data:`LARGEST` images.
     """
     from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a window system
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if len(predictions) > LARGEST:
         raise ValueError(f"a picture has room for {LARGEST} images, but these are {len(predictions):,}")
     rows = len(predictions)
-    figure = Figure(figsize=(8, 2.9 * rows + 0.5), dpi=120, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    figure = Figure(figsize=(8, 2.9 * rows + 0.5), dpi=120, layout=layout, facecolor="white")
     figure.suptitle(title, color=INK, fontsize=12)
     panels = figure.subplots(rows, 2, squeeze=False, width_ratios=(1, 1.9))
     for (left, right), prediction in zip(panels, predictions, strict=True):
         _show(left, prediction)
-        _bars(right, prediction.guesses)
+        _bars(right, prediction.guesses[:MOST])
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
@@ -62,7 +67,8 @@ def draw(predictions: Sequence[Prediction], title: str) -> bytes:
 
 def _show(axes: Axes, prediction: Prediction) -> None:
     axes.imshow(prediction.image, cmap="gray" if prediction.image.mode == "L" else None, vmin=0, vmax=255)
-    axes.set_xlabel(textwrap.shorten(prediction.name, 34, placeholder="…"), color=INK, fontsize=9)
+    name = Path(prediction.name).name
+    axes.set_xlabel(name if len(name) <= 34 else f"{name[:33]}…", color=INK, fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color("#CCCCCC")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
+from typing import Any
 
-from minicnn import models, nn
+from minicnn import models
 from minicnn.data import imagenet_classes
 from minicnn.models import Preprocessing, pretrained
-from minicnn.models.preprocessing import CHANNELS, convention, of_keras
+from minicnn.models.preprocessing import convention, of_keras
 from minicnn.predict.classifier import Classifier
-from minicnn.train.folders import RESULTS, WEIGHTS
-from minicnn.weights import WeightsError, load
-
-LARGEST_RESULTS = 1 << 27
-"""Bytes of a training's results that are read at most."""
+from minicnn.train.checkpoint import CheckpointError
+from minicnn.train.saved import open_run
 
 
 def from_weights(
@@ -47,38 +44,25 @@ def from_weights(
     origin = str(found.path)
     if found.published is not None:
         origin = f"{found.published.name} of {found.published.publisher}"
-    classes = {"num_classes": len(class_names)} if class_names and found.published is None else {}
+    classes: dict[str, Any] = {}
+    if class_names and found.published is None:
+        classes["num_classes"] = len(class_names)
     model = models.create(network, weights=weights, offline=offline, progress=progress, **classes)
     if not class_names and about.options["num_classes"] == len(imagenet_classes()):
         class_names = tuple(row.name for row in imagenet_classes())
     return Classifier(network, origin, model, how, class_names)
 
 
-def from_run(folder: str | os.PathLike[str]) -> Classifier:
-    """A classifier from the folder that ``minicnn train`` left: its network, classes and preprocessing.
+def from_run(path: str | os.PathLike[str]) -> Classifier:
+    """A classifier from a training's folder, or its checkpoint: with its best weights so far.
 
-    Raises :class:`minicnn.weights.WeightsError`, naming the folder, when no finished training is in it.
+    Raises :class:`minicnn.train.checkpoint.CheckpointError`, a ValueError naming the file, for anything else.
     """
-    folder = Path(folder)
-    for name in (RESULTS, WEIGHTS):
-        if not (folder / name).is_file():
-            raise WeightsError(
-                f"{folder}: is not the folder of a finished training, there is no {name} in it"
-            )
-    try:
-        with (folder / RESULTS).open("rb") as file:
-            results = json.loads(file.read(LARGEST_RESULTS))
-        network, data = results["options"]["model"], results["options"]["data"]
-        class_names = tuple(map(str, results["classes"]))
-        how = Preprocessing.from_dict(results["preprocessing"])
-        known = models.info(network).options
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{folder / RESULTS}: does not say what was trained on what ({error})") from None
-    options = {"num_classes": len(class_names), "in_channels": CHANNELS[how.channels]}
-    with nn.init.skip():
-        model = models.create(network, **{key: value for key, value in options.items() if key in known})
-    load(model, folder / WEIGHTS)
-    return Classifier(network, f"trained on {data}", model, how, class_names)
+    trained = open_run(Path(path))
+    if trained.preprocessing is None:
+        raise CheckpointError(f"{trained.path}: was trained on features, so it has nothing to say of images")
+    o = trained.options
+    return Classifier(o.model, f"trained on {o.data}", trained.model, trained.preprocessing, trained.classes)
 
 
 def _preprocessing(about: models.ModelInfo, found: pretrained.Found, name: str | None) -> Preprocessing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from minicnn.autograd import no_grad
 from minicnn.data import Dataset, augment
 from minicnn.data.catalogue import is_path
 from minicnn.data.preprocess import of_dataset
-from minicnn.models import transfer
+from minicnn.models import pretrained, transfer
 from minicnn.nn.module import inference
 from minicnn.optim import Optimizer
 from minicnn.tensor import from_numpy
@@ -31,6 +32,9 @@ from minicnn.train.trainer import Trainer
 BASE = "base"
 """The pattern that stands for everything but the head."""
 
+
+GREY = ("digits", "mnist", "fashion_mnist")
+"""Data sets that no network with published weights was made for."""
 
 NO_VALIDATION = "there is no validation split"
 
@@ -71,7 +75,7 @@ def prepare(
         "minicnn": version,
         "options": asdict(options),
         "data": _fingerprint(dataset),
-        "network": network_options(options.model, dataset),
+        "network": network_options(options, dataset),
         "classes": list(dataset.class_names),
         "preprocessing": None if is_features(options.data) else asdict(of_dataset(dataset)),
     }
@@ -110,8 +114,9 @@ def _counts(sizes: list[Any]) -> str:
 def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
     """A data set by name or path, in the size that the network takes, or a file of features.
 
-    Its splits are drawn as the options say. Raises ValueError for a network whose images are not square,
-    and whatever :func:`minicnn.data.load` does.
+    Photographs for a network with published weights are normalised as those that it has seen. The splits are
+    drawn as the options say. Raises ValueError for a network whose images are not square, and whatever
+    :func:`minicnn.data.load` does.
     """
     if is_features(name):
         return features.load(name)
@@ -120,7 +125,10 @@ def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
         raise ValueError(f"train: {options.model} takes images of {size[0]}×{size[1]}, but data are square")
     common: dict[str, Any] = {"size": size[0], "validation": options.validation, "seed": options.seed}
     if is_path(name):
-        return data.load(name, data_dir=data_dir, on_error=options.on_error, **common)
+        common["on_error"] = options.on_error
+    if (published := _published(options)) and name not in GREY:
+        common |= {"mean": published.preprocessing.mean, "std": published.preprocessing.std}
+        common |= {"channels": 3} if is_path(name) else {}
     return data.load(name, data_dir=data_dir, **common)
 
 
@@ -129,16 +137,27 @@ def is_features(name: str) -> bool:
     return name.endswith(FEATURES_SUFFIX)
 
 
-def network_options(name: str, dataset: Dataset) -> dict[str, Any]:
-    """What a network must be created with to fit the data: numbers of classes and of channels."""
-    known = models.info(name).options
+def network_options(options: Options, dataset: Dataset) -> dict[str, Any]:
+    """What the network must be created with: the data's numbers of classes and of channels, and what
+    published weights were made for."""
+    known, published = models.info(options.model).options, _published(options)
     wanted = {"num_classes": len(dataset.class_names), "in_channels": dataset.image_shape[0]}
-    return {key: value for key, value in wanted.items() if key in known}
+    fitting = {key: value for key, value in wanted.items() if key in known}
+    return {**(published.options if published else {}), **fitting}
+
+
+def _published(options: Options) -> models.Published | None:
+    """The published weights with which the training begins, whether their file is still there or not."""
+    rows = models.get_model_weights(options.model) if options.weights is not None else ()
+    if rows and options.weights == pretrained.DEFAULT:
+        return rows[-1]
+    name = Path(options.weights or "").name
+    return next((row for row in rows if name in (row.name, row.file)), None)
 
 
 def _build(options: Options, dataset: Dataset, fresh: bool) -> tuple[nn.Module, list[str]]:
     """The network, tried on one image, with the weights to begin with if it is ``fresh``, partly frozen."""
-    model, notes = models.create(options.model, **network_options(options.model, dataset)), []
+    model, notes = models.create(options.model, **network_options(options, dataset)), []
     with inference(model), no_grad():
         logits = model(from_numpy(dataset.test.images[:1]).to(home(model)))
     classes = len(dataset.class_names)
@@ -148,11 +167,25 @@ def _build(options: Options, dataset: Dataset, fresh: bool) -> tuple[nn.Module, 
             "needed"
         )
     if options.weights is not None and fresh:
-        drawn = saved.start_from(model, Path(options.weights))
+        drawn = begin_with(model, options, dataset.class_names)
         new = f"; {', '.join(drawn)} freshly drawn" if drawn else ""
-        notes.append(f"beginning with the weights in {options.weights}{new}")
+        notes.append(f"beginning with the weights {options.weights}{new}")
     _freeze(model, options)
     return model, notes
+
+
+def begin_with(model: nn.Module, options: Options, classes: Sequence[str]) -> list[str]:
+    """Give the network the weights that the options name: published ones, a file's, or a training's.
+
+    Returns the names of the head's parameters that do not fit and stay as they are. Raises ValueError for
+    what is none of these and for what does not fit, OSError for what cannot be downloaded.
+    """
+    assert options.weights is not None
+    found = pretrained.find(options.model, options.weights)
+    if found.path is None:
+        assert found.published is not None  # one of the two there always is
+        return saved.start_from(model, pretrained.download(found.published), classes)
+    return saved.start_from(model, found.path, classes)
 
 
 def _freeze(model: nn.Module, options: Options) -> None:

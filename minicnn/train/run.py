@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minicnn import backend, files, kernels, models, weights
-from minicnn.data import Dataset
+from minicnn.data import DataError, Dataset
 from minicnn.train import folders, results
 from minicnn.train.callbacks import Callback, EarlyStopping, HistoryFile
 from minicnn.train.display import Display, percent
@@ -68,6 +68,10 @@ class Run:
             except KeyboardInterrupt:
                 raise RunError(
                     f"interrupted; continue from the last checkpoint with: {self._command()}"
+                ) from None
+            except DataError as error:  # a file that broke, or was broken, since nobody had looked into it
+                raise RunError(
+                    f"{error}; --on-error skip, in a new training, leaves such images out"
                 ) from None
             except BrokenPipeError:  # the console's, not a file's
                 raise

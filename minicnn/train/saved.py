@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from minicnn import models, nn, weights
 from minicnn.data import Dataset, Split
 from minicnn.data.pixels import Constant, Pixels, per_channel
+from minicnn.models import transfer
 from minicnn.train import checkpoint
 from minicnn.train.checkpoint import Checkpoint, CheckpointError, best_of, check_fit
 from minicnn.train.folders import CHECKPOINT, WEIGHTS
@@ -20,7 +22,8 @@ class Trained(NamedTuple):
     """A network as a training left it, with what is needed to use it.
 
     ``classes`` are the names of its logits; a pixel p in 0..1 goes into it as (p − mean) / std. ``epochs``
-    are those that were finished.
+    are those that were finished. ``preprocessing`` says how an image file becomes like those it was trained
+    on; None where it was trained on features.
     """
 
     model: nn.Module
@@ -30,6 +33,7 @@ class Trained(NamedTuple):
     std: Constant
     epochs: int
     path: Path
+    preprocessing: models.Preprocessing | None
 
     def prepared(self, dataset: Dataset) -> Dataset:
         """A data set as the network knows it: in the normalisation of its training, its classes by name.
@@ -69,7 +73,8 @@ def open_run(path: str | Path) -> Trained:
         options, pixels = read(about["options"]), about["data"]
         mean, std = _constant(pixels["mean"]), _constant(pixels["std"])
         model = models.create(options.model, **about["network"])
-        classes, epochs = tuple(about["classes"]), found.document["epoch"]
+        classes, epochs, how = tuple(about["classes"]), found.document["epoch"], about["preprocessing"]
+        preprocessing = None if how is None else models.Preprocessing.from_dict(how)
     except KeyError as error:
         raise CheckpointError(
             f"{found.path}: does not say {error} of its network; if an older minicnn wrote it, train again"
@@ -79,7 +84,7 @@ def open_run(path: str | Path) -> Trained:
     arrays = best_of(found.arrays)
     check_fit(found.path, model, arrays)
     model.load_state_dict(arrays)
-    return Trained(model, options, classes, mean, std, epochs, found.path)
+    return Trained(model, options, classes, mean, std, epochs, found.path, preprocessing)
 
 
 def _constant(value: Any) -> Constant:
@@ -97,19 +102,26 @@ def _checkpoint(path: Path) -> Checkpoint:
     return checkpoint.read(path)
 
 
-def start_from(model: nn.Module, path: Path) -> list[str]:
+def start_from(model: nn.Module, path: Path, classes: Sequence[str] = ()) -> list[str]:
     """Give a model the weights of a file or of a training's folder; its head may be for other classes.
 
-    Returns the names of the head's parameters that did not fit and were left as they are. Raises
-    :class:`~minicnn.weights.WeightsError` or :class:`CheckpointError`, both of them ValueError, where
-    something else does not fit; the model is then as it was.
+    The head of a training that was for others than ``classes`` is left out, be they as many. Returns the
+    names of the head's parameters that stay as they are. Raises :class:`~minicnn.weights.WeightsError` or
+    :class:`CheckpointError`, both of them ValueError, where something else does not fit; the model is then as
+    it was.
     """
-    if path.is_dir() or path.name == CHECKPOINT:
-        found = _checkpoint(path)
-        try:
-            report = weights.load(model, best_of(found.arrays), replace_head=True)
-        except weights.WeightsError as error:
-            raise CheckpointError(f"{found.path}: {str(error).removeprefix('arrays: ')}") from None
-    else:
-        report = weights.load(model, path, replace_head=True)
+    if not path.is_dir() and path.name != CHECKPOINT:
+        return _left(weights.load(model, path, replace_head=True))
+    found = _checkpoint(path)
+    arrays, about = best_of(found.arrays), found.document.get("about", {})
+    if classes and about.get("classes", list(classes)) != list(classes):
+        head = transfer.head_name(model) + "."
+        arrays = {name: array for name, array in arrays.items() if not name.startswith(head)}
+    try:
+        return _left(weights.load(model, arrays, replace_head=True))
+    except weights.WeightsError as error:
+        raise CheckpointError(f"{found.path}: {str(error).removeprefix('arrays: ')}") from None
+
+
+def _left(report: weights.LoadReport) -> list[str]:
     return [name for name, *_ in report.misshaped] + list(report.missing)

@@ -253,7 +253,7 @@ class Trainer:
         found = evaluate(
             self.judged,
             validation,
-            batch_size=self.batch_size,  # what training has memory for, inference has too
+            batch_size=-(-self.batch_size // self.accumulate),  # what training has memory for, inference has
             loss_fn=self.loss_fn,
             after_batch=after_batch,
         )
