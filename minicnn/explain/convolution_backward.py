@@ -10,7 +10,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.autograd import Array
 from minicnn.explain.convolution import Convolution
-from minicnn.explain.document import Grid, Scene, Step
+from minicnn.explain.document import Grid, Scene, Step, Term
 from minicnn.explain.grids import gradient, gradient_alone
 from minicnn.explain.point import NUMBERS, Point
 from minicnn.explain.words import count, number, sums, without_ones
@@ -30,7 +30,7 @@ def one_output(c: Convolution) -> tuple[list[Grid], Scene]:
     gy, x, w = c.gy.reshape(-1), c.padded.reshape(-1), c.w.reshape(-1)
     x_made, w_made, steps = [], [], []
     for k, label in enumerate(Grid("gy", "gy", c.gy).label(cell) for cell in range(c.gy.size)):
-        part = np.arange(k * each, (k + 1) * each)
+        part = np.arange(c.at_y.size)[c.of(k)]
         real = part[c.inside[part]]
         to_x = gy[k] * w[c.at_w[real]]
         to_w = gy[k] * x[c.at_padded[part]]
@@ -82,7 +82,9 @@ def overlaps(c: Convolution) -> tuple[list[Grid], Scene]:
     gradients, gradient_differences = c.point.of(so_far)
     values, before = gradients["x"], np.zeros(c.x.size)
     flat = gcolumns.reshape(-1)
-    made, steps, visited = [], [], set()
+    made: list[dict[int, list[Term]]] = []
+    steps: list[Step] = []
+    visited: set[int] = set()
     owner = np.full(c.columns.size, -1)
     owner[c.at_column] = c.at_x
     shape = c.columns.shape

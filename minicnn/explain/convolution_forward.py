@@ -23,28 +23,21 @@ def scenes(c: Convolution) -> Iterator[tuple[list[Grid], Scene]]:
 def windows(c: Convolution) -> tuple[list[Grid], Scene]:
     """One window after another: its products and their sum."""
     each = c.w[0].size
-    # Products come sorted by output, and of each by channel and tap: exactly one frame after another.
     values = (c.padded.reshape(-1)[c.at_padded] * c.w.reshape(-1)[c.at_w]).reshape(-1, *c.w.shape[1:])
     made = [
-        sums(np.arange(each), values[k].reshape(-1), ("x", c.at_padded[part]), ("w", c.at_w[part]))
+        sums(np.arange(each), values[k].reshape(-1), ("x", c.at_padded[c.of(k)]), ("w", c.at_w[c.of(k)]))
         for k in range(c.y.size)
-        for part in [slice(k * each, (k + 1) * each)]
     ]
     products = Grid("products", "x·w", values, "x · w in this window", frames=True, made=made)
     steps = []
     for k, label in enumerate(labels("y", c.y)):
-        part = slice(k * each, (k + 1) * each)
-        lit = {
-            "x": c.at_padded[part],
-            "w": c.at_w[part],
-            "b": [int(c.at_b[k * each])],
-            "products": range(each),
-        }
+        x, w, oc = c.at_padded[c.of(k)].tolist(), c.at_w[c.of(k)].tolist(), int(c.at_b[c.of(k)][0])
+        lit = {"x": x, "w": w, "b": [oc], "products": list(range(each))}
         note = (
             f"The window's upper left corner lies at {c.corner(k)}. {count(each, 'product').capitalize()}, "
             f"and the bias, add up to {label} = {number(c.y.flat[k])}."
         )
-        steps.append(Step([k], note, {key: [int(cell) for cell in cells] for key, cells in lit.items()}))
+        steps.append(Step([k], note, lit))
     scene = Scene(
         "windows",
         "Forward: one window at a time",
@@ -75,7 +68,7 @@ def matrix_product(c: Convolution) -> tuple[list[Grid], Scene]:
     values = c.padded.reshape(-1)[c.at_padded] * c.w.reshape(-1)[c.at_w]
     made = sums(c.at_y, values, ("w.rows", c.at_w), ("columns", c.at_column))
     for k in range(c.y.size):
-        oc = int(c.at_b[k * c.w[0].size])
+        oc = int(c.at_b[c.of(k)][0])
         made[k].append((float(c.b[oc]), ("b", oc)))
     grids = [
         Grid("w.rows", "w", rows, "w: each filter a row", labels=labels("w", c.w)),
@@ -88,13 +81,17 @@ def matrix_product(c: Convolution) -> tuple[list[Grid], Scene]:
         ),
         Grid("y.rows", "y", y, "y: each channel a row", labels=labels("y", c.y), made=made),
     ]
-    steps, each = [], c.w[0].size
+    steps = []
     for k, label in enumerate(labels("y", c.y)):
-        part = slice(k * each, (k + 1) * each)
-        lit = {"x": c.at_padded[part], "w.rows": c.at_w[part], "columns": c.at_column[part]}
-        marks = {key: cells.tolist() for key, cells in lit.items()}
+        part = c.of(k)
+        lit = {
+            "x": c.at_padded[part],
+            "w.rows": c.at_w[part],
+            "columns": c.at_column[part],
+            "b": c.at_b[part][:1],
+        }
         note = f"{label} = {number(c.y.flat[k])}: its filter's row times its window's column, plus the bias."
-        steps.append(Step([k], note, {**marks, "b": [int(c.at_b[k * each])]}))
+        steps.append(Step([k], note, {key: cells.tolist() for key, cells in lit.items()}))
     scene = Scene(
         "im2col",
         "The same as one matrix product: im2col",

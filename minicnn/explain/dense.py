@@ -8,7 +8,7 @@ from minicnn import functional as F
 from minicnn.explain.document import Explanation, Grid, Scene, Step
 from minicnn.explain.grids import gradient, gradient_alone, labels
 from minicnn.explain.point import Draw, Point, checked
-from minicnn.explain.words import by, count, joined, number, sums
+from minicnn.explain.words import bracketed, by, count, joined, number, sums
 from minicnn.tensor import tensor
 
 
@@ -131,6 +131,7 @@ def cross_entropy(input: tuple[int, ...], label_smoothing: float, seed: int) -> 
         np.ones,
     )
     p = F.softmax(tensor(x), dim=1).numpy()
+    surprise = -F.log_softmax(tensor(x), dim=1).numpy()
     largest = F.amax(tensor(x), dim=1, keepdim=True).numpy()
     e = F.exp(tensor(x - largest)).numpy()
     onehot = F.one_hot(target, C, np.float64).numpy()
@@ -150,7 +151,7 @@ def cross_entropy(input: tuple[int, ...], label_smoothing: float, seed: int) -> 
             "e = exp(x − the row's largest)",
             made=sums(every, e.reshape(-1), ("x", every)),
             how="",
-            texts={k: f"exp({number(v)} − {_bracketed(largest.flat[row[k]])})" for k, v in enumerate(x.flat)},
+            texts={k: f"exp({number(v)} − {bracketed(largest.flat[row[k]])})" for k, v in enumerate(x.flat)},
         ),
         Grid(
             "p",
@@ -171,11 +172,20 @@ def cross_entropy(input: tuple[int, ...], label_smoothing: float, seed: int) -> 
             texts={k: smooth.format(number(v)) for k, v in enumerate(onehot.flat)} if label_smoothing else {},
         ),
         Grid(
+            "surprise",
+            "−ln p",
+            surprise,
+            "−ln p, the surprise",
+            made=sums(every, surprise.reshape(-1), ("p", every)),
+            how="",
+            texts={k: f"−ln {number(v)}" for k, v in enumerate(p.flat)},
+        ),
+        Grid(
             "losses",
             "loss",
             losses,
             "loss of each image",
-            made=sums(row, -(q * np.log(p)).reshape(-1), "−ln p", ("p", every), ("q", every)),
+            made=sums(row, (q * surprise).reshape(-1), ("q", every), ("surprise", every)),
         ),
         Grid("L", "L", point.y, "L, their mean", made=sums(0 * rows, losses / N, ("losses", rows), share)),
         gradient(
@@ -217,7 +227,7 @@ def _cross_entropy_scenes(
             f"Image {n} is of class {true}, to which the network gives p = {number(p[n, true])}: "
             f"its loss is {number(losses[n])}."
         )
-        loss.append(Step([n], note, {"p": cells, "q": cells, "L": [0]}, {"p": [n * C + true]}))
+        loss.append(Step([n], note, {"surprise": cells, "q": cells, "L": [0]}, {"surprise": [n * C + true]}))
     for k, label in enumerate(labels("gx", x)):
         gx = point.gradients["x"].flat[k]
         push = (
@@ -247,7 +257,7 @@ def _cross_entropy_scenes(
                 f"p = 1, and grows without bound as p goes to 0. Guessing among {C} classes costs ln {C} = "
                 f"{number(np.log(C))}."
             ],
-            ["p", "q", "losses", "L"],
+            ["p", "surprise", "q", "losses", "L"],
             "losses",
             loss,
             "loss[n] = −Σ_c q[n, c] · ln p[n, c]",
@@ -266,7 +276,3 @@ def _cross_entropy_scenes(
             "gx = (p − q) / N",
         ),
     ]
-
-
-def _bracketed(value: float) -> str:
-    return f"({number(value)})" if value < 0 else number(value)

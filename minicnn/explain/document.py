@@ -143,7 +143,7 @@ class Scene:
     equation: str = ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Explanation:
     """Everything about one operation, with real numbers; in a notebook it shows itself.
 
@@ -163,6 +163,9 @@ class Explanation:
     scenes: Sequence[Scene]
     command: str = ""
     kernels: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return f"<Explanation of {self.title}: .save(path) writes its page, .text() is for a terminal>"
 
     def page(self) -> str:
         """One HTML document that needs nothing else: no network, no other file.

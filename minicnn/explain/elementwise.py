@@ -11,7 +11,7 @@ from minicnn.autograd import Array
 from minicnn.explain.document import Explanation, Grid, Scene, Step
 from minicnn.explain.grids import gradient, labels
 from minicnn.explain.point import Draw, Point
-from minicnn.explain.words import by, joined, number, sums
+from minicnn.explain.words import bracketed, by, joined, number, sums
 from minicnn.kernels.numpy.philox import philox_uint32
 from minicnn.random import Generator
 
@@ -186,7 +186,7 @@ def add(input: tuple[int, ...], seed: int) -> Explanation:
         ),
         gradient(point, "x", joined(by_shortcut, by_branch), "gx = both, added"),
     ]
-    forward = [f"{number(a)} + ({number(a * b)}) = {number(a + a * b)}." for a, b in zip(x, w, strict=True)]
+    forward = [f"{number(a)} + {bracketed(a * b)} = {number(a + a * b)}." for a, b in zip(x, w, strict=True)]
     backward = [
         f"gy = {number(g)} goes both ways; by the branch {number(g * b)} returns: together "
         f"{number(g + g * b)}."

@@ -55,8 +55,8 @@ def _write_scene(explanation: Explanation, scene: Scene, console: Console) -> No
         for line in lines(grid, step, cells, console.width):
             console.print(line, overflow="crop", no_wrap=True)
     for key, cell in _worked_out(explanation, scene, step):
-        for line in formula(explanation, explanation.grids[key], cell, step):
-            console.print(Text(line))
+        for words in formula(explanation, explanation.grids[key], cell, step):
+            console.print(Text(words))
 
 
 def _worked_out(explanation: Explanation, scene: Scene, step: int) -> list[tuple[str, int]]:
