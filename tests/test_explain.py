@@ -464,7 +464,7 @@ def test_help_states_the_limit(run):
             "explain max_pool2d: padding (2, 2) is more than half of the window",
         ),
         (["batch_norm", "--input", "1x3"], "explain batch_norm: input 1×3 has one number in each channel"),
-        (["batch_norm", "--input", "120x1"], "the page would have 2.3 MB, and may have 2"),
+        (["batch_norm", "--input", "120x1"], "MB, and may have 2: choose a smaller"),
         (["cat", "--second", "1x3x3"], "explain cat:"),
         (["dropout", "--p", "1.5"], "explain dropout: p must be a number from 0 to 1, got '1.5'"),
         (["relu", "--seed", "-1"], "seed"),

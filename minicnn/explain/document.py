@@ -73,10 +73,9 @@ class Grid:
         """The numbers at one step, flat."""
         return (self.values[step] if self.frames else self.values).reshape(-1)
 
-    def frame_of_differences(self, step: int) -> Array | None:
+    def differences_at(self, step: int) -> Array:
         """The finite differences at one step, flat."""
-        if self.differences is None:
-            return None
+        assert self.differences is not None
         return (self.differences[step] if self.frames else self.differences).reshape(-1)
 
     def made_of(self, cell: int, step: int) -> Sequence[Term]:
