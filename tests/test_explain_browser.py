@@ -181,6 +181,28 @@ def test_finite_differences_beside_the_number_pointed_at(browser, pages):
     assert read.text(".terms b") == "gw[0, 0, 0, 0]"
 
 
+def test_a_wrong_gradient_would_show(browser, tmp_path):
+    """Differences are not the gradients shown once more."""
+    e = mc.explain("relu", input="1x1x2")
+    right = e.grids["gx"].values.reshape(-1)
+    e.grids["gx"].values = e.grids["gx"].values + 1
+    browser.open(e.save(tmp_path / "wrong.html"))
+    read = Reader(browser, "backward")
+    assert read.numbers("gx") == rounded(right + 1)
+    assert f"By finite differences: {right[0]:.6f}. ".replace("-", "−") in read.text(".differences")
+    assert "at most 1 apart" in read.text(".differences")
+
+
+def test_a_weight_s_gradient_lights_what_it_is_made_of(browser, pages):
+    e = mc.explain("conv2d", **GEOMETRY)
+    browser.open(pages("conv2d", **GEOMETRY))
+    read = Reader(browser, "gw")
+    x, gy = e.grids["x"].values, e.grids["gy"].values
+    assert read.numbers("x, the image", "lit") == rounded(x[0, 0, 0:3:2, 0:5:2])
+    assert read.numbers("gy, the upstream", "lit") == rounded(gy[0, 0])
+    assert len(read.browser.run(f"[...{read.scene}.querySelectorAll('.term')].map(t => t.textContent)")) == 6
+
+
 def test_an_input_s_number_says_where_it_is_used(browser, pages):
     browser.open(pages("conv2d", **GEOMETRY))
     read = Reader(browser, "windows")
@@ -236,6 +258,12 @@ def test_keyboard_alone(browser, pages):
     assert read.text("output") == "2 of 9"
     browser.key("End")
     assert read.text("output") == "9 of 9"
+    browser.key("Home")
+    assert read.text("output") == "1 of 9"
+    # The arrows step from the buttons, too.
+    browser.run(f"{read.scene}.querySelector('button[aria-label=play]').focus()")
+    browser.key("ArrowRight")
+    assert read.text("output") == "2 of 9"
     browser.key("Home")
     assert read.text("output") == "1 of 9"
     browser.key(" ")
