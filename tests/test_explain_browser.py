@@ -175,8 +175,10 @@ def test_finite_differences_beside_the_number_pointed_at(browser, pages):
     assert read.text(".result") == f"{e.grids['gw'].values.flat[10]:g}".replace("-", "−")
     assert read.text(".terms b") == "gw[0, 1, 0, 1]"
     assert read.marked("gw, the gradient", "pointed") == [10]
+    assert read.text(".note") == "The number in the dashed frame:"
     # Without the mouse, the step is back.
     browser.mouse(1, 1)
+    assert read.text(".note") == e.scenes[5].steps[0].note
     assert read.marked("gw, the gradient", "pointed") == []
     assert read.text(".terms b") == "gw[0, 0, 0, 0]"
 

@@ -35,7 +35,7 @@ def windows(c: Convolution) -> tuple[list[Grid], Scene]:
         x, w, oc = c.at_padded[c.of(k)].tolist(), c.at_w[c.of(k)].tolist(), int(c.at_b[c.of(k)][0])
         lit = {"x": x, "w": w, "b": [oc], "products": list(range(each))}
         note = (
-            f"The window's upper left corner lies at {c.corner(k)}. {count(each, 'product').capitalize()}, "
+            f"The window's upper left corner lies at {c.corner(k)}. {count(each, 'product')}, "
             f"and the bias, add up to {label} = {number(c.y.flat[k])}."
         )
         steps.append(Step([k], note, lit))

@@ -325,6 +325,7 @@ class Scene {
     const sources = this.sources(view.grid, cell);
     this.mark(Object.keys(sources).length ? sources : this.uses(view.number, cell), "lit");
     view.mark([cell], "pointed");
+    this.note.textContent = "The number in the dashed frame:";
     this.describe(view, cell);
   }
 
