@@ -57,6 +57,13 @@ CASES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _on_the_cpu():
+    """Explanations are made there, whichever device the other tests are on."""
+    with mc.use("numpy"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def explained():
     """Every case's explanation, made once."""

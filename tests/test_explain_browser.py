@@ -17,6 +17,13 @@ GEOMETRY = {"input": "2x4x5", "kernel": 3, "stride": 2, "padding": 1, "outputs":
 STEP = 1e-5
 
 
+@pytest.fixture(autouse=True)
+def _on_the_cpu():
+    """Explanations are made there, whichever device the other tests are on."""
+    with mc.use("numpy"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def browser():
     with Chromium() as started:

@@ -20,7 +20,6 @@ NUMBERS = 2_000
 LINKS = 16_000
 """The most pairs of an input's number and a result's: a page shows what each does to the other."""
 
-
 PRODUCTS = 7_000
 """The most products x · w, or pixels in windows, that a page names."""
 
