@@ -17,6 +17,13 @@ GEOMETRY = {"input": "2x4x5", "kernel": 3, "stride": 2, "padding": 1, "outputs":
 STEP = 1e-5
 
 
+@pytest.fixture(autouse=True)
+def _on_the_cpu():
+    """Explanations are made there, whichever device the other tests are on."""
+    with mc.use("numpy"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def browser():
     with Chromium() as started:
@@ -104,8 +111,8 @@ def test_pages_load_and_fit(browser, pages, operation):
             s.key for s in e.scenes
         ]
         assert browser.run("document.documentElement.scrollWidth") <= width
-        wide = "[...document.querySelectorAll('figure, .readout, .player')].filter(f => f.getBoundingClientRect()"
-        assert browser.run(f"{wide}.right > innerWidth + 1).length") == 0
+        parts = "[...document.querySelectorAll('figure, .readout, .player')]"
+        assert browser.run(f"Math.max(...{parts}.map(p => p.getBoundingClientRect().right))") <= width
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -175,10 +182,34 @@ def test_finite_differences_beside_the_number_pointed_at(browser, pages):
     assert read.text(".result") == f"{e.grids['gw'].values.flat[10]:g}".replace("-", "−")
     assert read.text(".terms b") == "gw[0, 1, 0, 1]"
     assert read.marked("gw, the gradient", "pointed") == [10]
+    assert read.text(".note") == "The number in the dashed frame:"
     # Without the mouse, the step is back.
     browser.mouse(1, 1)
+    assert read.text(".note") == e.scenes[5].steps[0].note
     assert read.marked("gw, the gradient", "pointed") == []
     assert read.text(".terms b") == "gw[0, 0, 0, 0]"
+
+
+def test_a_wrong_gradient_would_show(browser, tmp_path):
+    """Differences are not the gradients shown once more."""
+    e = mc.explain("relu", input="1x1x2")
+    right = e.grids["gx"].values.reshape(-1)
+    e.grids["gx"].values = e.grids["gx"].values + 1
+    browser.open(e.save(tmp_path / "wrong.html"))
+    read = Reader(browser, "backward")
+    assert read.numbers("gx") == rounded(right + 1)
+    assert f"By finite differences: {right[0]:.6f}. ".replace("-", "−") in read.text(".differences")
+    assert "at most 1 apart" in read.text(".differences")
+
+
+def test_a_weight_s_gradient_lights_what_it_is_made_of(browser, pages):
+    e = mc.explain("conv2d", **GEOMETRY)
+    browser.open(pages("conv2d", **GEOMETRY))
+    read = Reader(browser, "gw")
+    x, gy = e.grids["x"].values, e.grids["gy"].values
+    assert read.numbers("x, the image", "lit") == rounded(x[0, 0, 0:3:2, 0:5:2])
+    assert read.numbers("gy, the upstream", "lit") == rounded(gy[0, 0])
+    assert len(read.browser.run(f"[...{read.scene}.querySelectorAll('.term')].map(t => t.textContent)")) == 6
 
 
 def test_an_input_s_number_says_where_it_is_used(browser, pages):
@@ -215,7 +246,7 @@ def test_batch_norm_s_terms_add_up(browser, pages):
     np.testing.assert_allclose(np.sum(terms, axis=0), read.numbers("gx = 1 + 2 + 3"), atol=0.02)
 
 
-# ---------------------------------------------------------------------------------------------- keyboard, ARIA
+# --------------------------------------------------------------------------------------------- keyboard, ARIA
 
 
 def focused(browser, what):
@@ -236,6 +267,12 @@ def test_keyboard_alone(browser, pages):
     assert read.text("output") == "2 of 9"
     browser.key("End")
     assert read.text("output") == "9 of 9"
+    browser.key("Home")
+    assert read.text("output") == "1 of 9"
+    # The arrows step from the buttons, too.
+    browser.run(f"{read.scene}.querySelector('button[aria-label=play]').focus()")
+    browser.key("ArrowRight")
+    assert read.text("output") == "2 of 9"
     browser.key("Home")
     assert read.text("output") == "1 of 9"
     browser.key(" ")

@@ -23,16 +23,16 @@ def run(given: argparse.Namespace) -> int:
     if given.operation is None:
         return _list(console)
     options = {name: getattr(given, name) for name in OPTIONS if getattr(given, name) is not None}
+    out = Path(f"{given.operation}.html") if given.out is None else given.out
+    if given.text and given.out is not None:
+        raise Stop(WRONG, "explain: --text writes to the terminal, --out to a file; choose one")
+    if out.is_dir():
+        raise Stop(WRONG, f"explain: --out {out} is a folder; the name of a file is expected")
     with user_input():
         explanation = operations.explain(given.operation, options)
-        if given.text and given.out is not None:
-            raise ValueError("explain: --text writes to the terminal, --out to a file; choose one")
         if given.text:
             text.write(explanation, console)
             return 0
-        out = Path(f"{given.operation}.html") if given.out is None else given.out
-        if out.is_dir():
-            raise Stop(WRONG, f"explain: --out {out} is a folder; the name of a file is expected")
         size = explanation.save(out).stat().st_size
     console.print(
         f"{out} ({size / 1e6:.2f} MB of at most 2): open it in a browser; it needs no network",

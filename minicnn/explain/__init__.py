@@ -2,7 +2,7 @@
 
 document, words, grids   what a page holds, how numbers are written, and the grids that all pages have
 point                    an operation's numbers: forward, backward and by finite differences
-convolution … dense      what there is to say about each operation
+convolution … relu       what there is to say about each operation
 options, operations      what can be asked for
 page, text               the same document for a browser and for a terminal
 """

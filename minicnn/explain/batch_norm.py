@@ -9,7 +9,7 @@ from minicnn.explain.batch_norm_scenes import Normalised, scenes
 from minicnn.explain.document import Explanation, Grid, Term
 from minicnn.explain.grids import gradient, gradient_alone
 from minicnn.explain.point import Draw
-from minicnn.explain.words import by, joined, number, sums
+from minicnn.explain.words import bracketed, by, joined, number, sums
 
 
 def batch_norm(input: tuple[int, ...], eps: float, seed: int) -> Explanation:
@@ -41,7 +41,7 @@ def _forward_grids(n: Normalised) -> list[Grid]:
     deviations = x - n.mean[n.channel]
     xhat_made = sums(every, n.xhat.reshape(-1), ("x", every), ("mean", n.channel), ("inverse", n.channel))
     xhat_texts = {
-        k: f"(x − mean) · inverse_std = ({number(x[k])} − {_signed(n.mean[c])}) · {number(n.inverse[c])}"
+        k: f"(x − mean) · inverse_std = ({number(x[k])} − {bracketed(n.mean[c])}) · {number(n.inverse[c])}"
         for k, c in enumerate(n.channel.tolist())
     }
     y_made = joined(
@@ -159,7 +159,3 @@ def _made_alone(n: Normalised, k: int) -> dict[int, list[Term]]:
         )
         made[i] = [*own, through_mean, through_var]
     return made
-
-
-def _signed(value: float) -> str:
-    return f"({number(value)})" if value < 0 else number(value)

@@ -12,7 +12,7 @@ from minicnn.autograd import Array
 from minicnn.explain.document import Scene, Step
 from minicnn.explain.grids import labels
 from minicnn.explain.point import Draw, Point
-from minicnn.explain.words import by, number
+from minicnn.explain.words import bracketed, by, number
 from minicnn.tensor import tensor
 
 
@@ -151,8 +151,9 @@ def _one_output(n: Normalised) -> Scene:
 def _three_terms(n: Normalised) -> Scene:
     steps = []
     for k, (label, c) in enumerate(zip(labels("gx", n.x), n.channel.tolist(), strict=True)):
-        one, two, three = (number(n.terms[key].flat[k]) for key in n.terms)
-        note = f"{label} = {one} + ({two}) + ({three}) = {number(n.point.gradients['x'].flat[k])}."
+        one, two, three = (term.flat[k] for term in n.terms.values())
+        gx = number(n.point.gradients["x"].flat[k])
+        note = f"{label} = {number(one)} + {bracketed(two)} + {bracketed(three)} = {gx}."
         lit = {key: [k] for key in ("gy", "xhat", *n.terms)}
         steps.append(Step([k], note, {**lit, "mean_gy": [c], "mean_gy_xhat": [c]}))
     return Scene(

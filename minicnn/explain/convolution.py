@@ -82,6 +82,11 @@ class Convolution:
         self.at_column = cell(self.columns.shape, n, group, (c * KH + i) * KW + j, oh * self.y.shape[3] + ow)
         self.inside = inside
 
+    def of(self, output: int) -> slice:
+        """The products of one output: they come one output after another, and of each by channel and tap."""
+        each = self.w[0].size
+        return slice(output * each, (output + 1) * each)
+
     @property
     def places(self) -> int:
         """How many places the window takes in one image."""

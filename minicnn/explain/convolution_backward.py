@@ -10,7 +10,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.autograd import Array
 from minicnn.explain.convolution import Convolution
-from minicnn.explain.document import Grid, Scene, Step
+from minicnn.explain.document import Grid, Scene, Step, Term
 from minicnn.explain.grids import gradient, gradient_alone
 from minicnn.explain.point import NUMBERS, Point
 from minicnn.explain.words import count, number, sums, without_ones
@@ -30,7 +30,7 @@ def one_output(c: Convolution) -> tuple[list[Grid], Scene]:
     gy, x, w = c.gy.reshape(-1), c.padded.reshape(-1), c.w.reshape(-1)
     x_made, w_made, steps = [], [], []
     for k, label in enumerate(Grid("gy", "gy", c.gy).label(cell) for cell in range(c.gy.size)):
-        part = np.arange(k * each, (k + 1) * each)
+        part = np.arange(c.at_y.size)[c.of(k)]
         real = part[c.inside[part]]
         to_x = gy[k] * w[c.at_w[real]]
         to_w = gy[k] * x[c.at_padded[part]]
@@ -76,35 +76,11 @@ def one_output(c: Convolution) -> tuple[list[Grid], Scene]:
 def overlaps(c: Convolution) -> tuple[list[Grid], Scene]:
     """col2im: one window's gradients after another are added to the image."""
     gcolumns, differences = _gradient_of_columns(c)
-    everything = c.x.shape[0] * c.places
-    taken = [c.outputs_at(place) for place in range(everything)]
-    so_far = [list(chain(*taken[: place + 1])) for place in range(everything)]
+    taken = [c.outputs_at(place) for place in range(c.x.shape[0] * c.places)]
+    so_far = [list(chain(*taken[: place + 1])) for place in range(len(taken))]
     gradients, gradient_differences = c.point.of(so_far)
-    values, before = gradients["x"], np.zeros(c.x.size)
-    flat = gcolumns.reshape(-1)
-    made, steps, visited = [], [], set()
-    owner = np.full(c.columns.size, -1)
-    owner[c.at_column] = c.at_x
-    shape = c.columns.shape
-    for place in range(everything):
-        n, p = divmod(place, c.places)
-        column = np.arange(c.columns.size).reshape(shape)[n, :, :, p].ravel()
-        real = column[owner[column] >= 0]
-        pixels = owner[real]
-        made.append(
-            {
-                int(pixel): [(float(before[pixel]), "so far"), (float(flat[cell]), ("gcolumns", int(cell)))]
-                for pixel, cell in zip(pixels, real, strict=True)
-            }
-        )
-        again = sorted(visited & set(pixels.tolist()))
-        visited |= set(pixels.tolist())
-        lit = {"gy": taken[place], "gcolumns": column.tolist(), "gx.so_far": pixels.tolist()}
-        note = f"Window {place + 1} of {everything} adds its column to {count(pixels.size, 'pixel')}."
-        note += f" {len(again)} of them had something already: there it is added." if again else ""
-        steps.append(Step(column.tolist(), note, lit, {"gx.so_far": again}))
-        before = values[place].reshape(-1)
-    squeezed = without_ones(shape)
+    made, steps = _one_window_after_another(c, gcolumns.reshape(-1), gradients["x"])
+    squeezed = without_ones(c.columns.shape)
     grids = [
         Grid(
             "gcolumns",
@@ -119,7 +95,7 @@ def overlaps(c: Convolution) -> tuple[list[Grid], Scene]:
         Grid(
             "gx.so_far",
             "gx",
-            values,
+            gradients["x"],
             "gx, from the windows so far",
             frames=True,
             made=made,
@@ -141,6 +117,37 @@ def overlaps(c: Convolution) -> tuple[list[Grid], Scene]:
         "gcolumns (C·KH·KW, OH·OW) = wᵀ @ gy      gx = col2im(gcolumns)",
     )
     return grids, scene
+
+
+def _one_window_after_another(
+    c: Convolution, gcolumns: Array, so_far: Array
+) -> tuple[list[dict[int, list[Term]]], list[Step]]:
+    """What each window's column adds to gx: the parts, by step, and the steps."""
+    made: list[dict[int, list[Term]]] = []
+    steps: list[Step] = []
+    visited: set[int] = set()
+    pixel_of = np.full(c.columns.size, -1)
+    pixel_of[c.at_column] = c.at_x
+    cells, before = np.arange(c.columns.size).reshape(c.columns.shape), np.zeros(c.x.size)
+    for place in range(len(so_far)):
+        n, p = divmod(place, c.places)
+        column = cells[n, :, :, p].ravel()
+        real = column[pixel_of[column] >= 0].tolist()
+        pixels = pixel_of[real].tolist()
+        made.append(
+            {
+                pixel: [(float(before[pixel]), "so far"), (float(gcolumns[cell]), ("gcolumns", cell))]
+                for pixel, cell in zip(pixels, real, strict=True)
+            }
+        )
+        again = sorted(visited.intersection(pixels))
+        visited.update(pixels)
+        note = f"Window {place + 1} of {len(so_far)} adds its column to {count(len(pixels), 'pixel')}."
+        note += f" {len(again)} of them had something already: there it is added." if again else ""
+        lit = {"gy": c.outputs_at(place), "gcolumns": column.tolist(), "gx.so_far": pixels}
+        steps.append(Step(column.tolist(), note, lit, {"gx.so_far": again}))
+        before = so_far[place].reshape(-1)
+    return made, steps
 
 
 def _gradient_of_columns(c: Convolution) -> tuple[Array, Array]:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from minicnn.autograd import Array
 from minicnn.explain.convolution import Convolution
 from minicnn.explain.document import Grid, Scene, Step
 from minicnn.explain.grids import labels
-from minicnn.explain.words import count, number, numbered, sums, without_ones
+from minicnn.explain.words import count, joined, number, numbered, sums, without_ones
 from minicnn.kernels.numpy.conv_toeplitz import toeplitz
 
 
@@ -23,28 +24,21 @@ def scenes(c: Convolution) -> Iterator[tuple[list[Grid], Scene]]:
 def windows(c: Convolution) -> tuple[list[Grid], Scene]:
     """One window after another: its products and their sum."""
     each = c.w[0].size
-    # Products come sorted by output, and of each by channel and tap: exactly one frame after another.
     values = (c.padded.reshape(-1)[c.at_padded] * c.w.reshape(-1)[c.at_w]).reshape(-1, *c.w.shape[1:])
     made = [
-        sums(np.arange(each), values[k].reshape(-1), ("x", c.at_padded[part]), ("w", c.at_w[part]))
+        sums(np.arange(each), values[k].reshape(-1), ("x", c.at_padded[c.of(k)]), ("w", c.at_w[c.of(k)]))
         for k in range(c.y.size)
-        for part in [slice(k * each, (k + 1) * each)]
     ]
     products = Grid("products", "x·w", values, "x · w in this window", frames=True, made=made)
     steps = []
     for k, label in enumerate(labels("y", c.y)):
-        part = slice(k * each, (k + 1) * each)
-        lit = {
-            "x": c.at_padded[part],
-            "w": c.at_w[part],
-            "b": [int(c.at_b[k * each])],
-            "products": range(each),
-        }
+        x, w, oc = c.at_padded[c.of(k)].tolist(), c.at_w[c.of(k)].tolist(), int(c.at_b[c.of(k)][0])
+        lit = {"x": x, "w": w, "b": [oc], "products": list(range(each))}
         note = (
-            f"The window's upper left corner lies at {c.corner(k)}. {count(each, 'product').capitalize()}, "
+            f"The window's upper left corner lies at {c.corner(k)}. {count(each, 'product')}, "
             f"and the bias, add up to {label} = {number(c.y.flat[k])}."
         )
-        steps.append(Step([k], note, {key: [int(cell) for cell in cells] for key, cells in lit.items()}))
+        steps.append(Step([k], note, lit))
     scene = Scene(
         "windows",
         "Forward: one window at a time",
@@ -75,7 +69,7 @@ def matrix_product(c: Convolution) -> tuple[list[Grid], Scene]:
     values = c.padded.reshape(-1)[c.at_padded] * c.w.reshape(-1)[c.at_w]
     made = sums(c.at_y, values, ("w.rows", c.at_w), ("columns", c.at_column))
     for k in range(c.y.size):
-        oc = int(c.at_b[k * c.w[0].size])
+        oc = int(c.at_b[c.of(k)][0])
         made[k].append((float(c.b[oc]), ("b", oc)))
     grids = [
         Grid("w.rows", "w", rows, "w: each filter a row", labels=labels("w", c.w)),
@@ -88,13 +82,17 @@ def matrix_product(c: Convolution) -> tuple[list[Grid], Scene]:
         ),
         Grid("y.rows", "y", y, "y: each channel a row", labels=labels("y", c.y), made=made),
     ]
-    steps, each = [], c.w[0].size
+    steps = []
     for k, label in enumerate(labels("y", c.y)):
-        part = slice(k * each, (k + 1) * each)
-        lit = {"x": c.at_padded[part], "w.rows": c.at_w[part], "columns": c.at_column[part]}
-        marks = {key: cells.tolist() for key, cells in lit.items()}
+        part = c.of(k)
+        lit = {
+            "x": c.at_padded[part],
+            "w.rows": c.at_w[part],
+            "columns": c.at_column[part],
+            "b": c.at_b[part][:1],
+        }
         note = f"{label} = {number(c.y.flat[k])}: its filter's row times its window's column, plus the bias."
-        steps.append(Step([k], note, {**marks, "b": [int(c.at_b[k * each])]}))
+        steps.append(Step([k], note, {key: cells.tolist() for key, cells in lit.items()}))
     scene = Scene(
         "im2col",
         "The same as one matrix product: im2col",
@@ -116,58 +114,10 @@ def matrix_product(c: Convolution) -> tuple[list[Grid], Scene]:
 
 def one_matrix(c: Convolution) -> tuple[list[Grid], Scene]:
     """The doubly blocked Toeplitz matrix."""
-    g, (N, C, H, W), OC = c.window, c.x.shape, len(c.w)
-    T = np.zeros((g.groups, OC // g.groups * c.places, g.groups, C // g.groups * H * W))
-    for group, w in enumerate(np.split(c.w, g.groups)):
-        T[group, :, group] = toeplitz(w, H, W, g)
-    T = T.reshape(OC * c.places, C * H * W)
-    per_image = T.shape
-    # Where a product's output and pixel are, counted within their image.
-    image, row = np.divmod(c.at_y, per_image[0])
-    pixel = c.at_x % per_image[1]
-    entry = row * per_image[1] + pixel
-    first = c.inside & (image == 0)
-    used = c.inside
-    weights, pixels = c.w.reshape(-1)[c.at_w], c.padded.reshape(-1)[c.at_padded]
-    made = sums(
-        (row * N + image)[used],
-        (weights * pixels)[used],
-        ("T", entry[used]),
-        ("x.flat", (pixel * N + image)[used]),
-    )
-    for k in range(c.y.size):
-        n, out = divmod(k, per_image[0])
-        made.setdefault(out * N + n, []).append((float(c.b[out // c.places]), ("b", out // c.places)))
-    in_columns = [n * per_image[0] + out for out in range(per_image[0]) for n in range(N)]
-    y_labels, x_labels = labels("y", c.y), labels("x", c.x)
-    grids = [
-        Grid(
-            "T",
-            "T",
-            T,
-            "T: a row for each output, a column for each pixel",
-            made=sums(entry[first], weights[first], ("w", c.at_w[first])),
-            differences=c.point.jacobian("x")[: per_image[0], : per_image[1]],
-        ),
-        Grid(
-            "x.flat",
-            "x",
-            c.x.reshape(N, -1).T,
-            "x, as a column" if N == 1 else "x: each image a column",
-            labels=[x_labels[n * per_image[1] + at] for at in range(per_image[1]) for n in range(N)],
-        ),
-        Grid(
-            "y.flat",
-            "y",
-            c.y.reshape(N, -1).T,
-            "y, as a column" if N == 1 else "y: each image a column",
-            labels=[y_labels[k] for k in in_columns],
-            made=made,
-        ),
-    ]
+    T, names = _matrix(c), labels("y", c.y)
     steps = [
-        Step([at], f"{y_labels[k]} = {number(c.y.flat[k])}: this row of T times x, plus the bias.")
-        for at, k in enumerate(in_columns)
+        Step([at], f"{names[k]} = {number(c.y.flat[k])}: this row of T times x, plus the bias.")
+        for at, k in enumerate(_as_columns(c.y).reshape(-1).tolist())
     ]
     zeros = int((T == 0).sum())
     scene = Scene(
@@ -186,4 +136,65 @@ def one_matrix(c: Convolution) -> tuple[list[Grid], Scene]:
         steps,
         "y as (OC·OH·OW)  =  T (OC·OH·OW, C·H·W) @ x as (C·H·W) + b",
     )
-    return grids, scene
+    return _matrix_grids(c, T), scene
+
+
+def _matrix(c: Convolution) -> Array:
+    """T, of which each group of channels has a block."""
+    g, (C, H, W), OC = c.window, c.x.shape[1:], len(c.w)
+    T = np.zeros((g.groups, OC // g.groups * c.places, g.groups, C // g.groups * H * W))
+    for group, w in enumerate(np.split(c.w, g.groups)):
+        T[group, :, group] = toeplitz(w, H, W, g)
+    return T.reshape(OC * c.places, C * H * W)
+
+
+def _as_columns(images: Array) -> Array:
+    """Cell numbers, each image a column: (C·H·W, N)."""
+    return numbered(images).reshape(len(images), -1).T
+
+
+def _matrix_grids(c: Convolution, T: Array) -> list[Grid]:
+    N, (outputs, pixels) = len(c.x), T.shape
+    # Where a product's output and pixel are, counted within their image.
+    image, row = np.divmod(c.at_y, outputs)
+    pixel = c.at_x % pixels
+    used, first = c.inside, c.inside & (image == 0)
+    entry = row * pixels + pixel
+    weights = c.w.reshape(-1)[c.at_w]
+    products = weights * c.padded.reshape(-1)[c.at_padded]
+    to_y, from_x = row * N + image, pixel * N + image
+    y_made = joined(
+        sums(to_y[used], products[used], ("T", entry[used]), ("x.flat", from_x[used])),
+        {
+            out * N + n: [(float(c.b[out // c.places]), ("b", out // c.places))]
+            for out in range(outputs)
+            for n in range(N)
+        },
+    )
+    y_names, x_names = labels("y", c.y), labels("x", c.x)
+    each = ", as a column" if N == 1 else ": each image a column"
+    return [
+        Grid(
+            "T",
+            "T",
+            T,
+            "T: a row for each output, a column for each pixel",
+            made=sums(entry[first], weights[first], ("w", c.at_w[first])),
+            differences=c.point.jacobian("x")[:outputs, :pixels],
+        ),
+        Grid(
+            "x.flat",
+            "x",
+            c.x.reshape(N, -1).T,
+            f"x{each}",
+            labels=[x_names[k] for k in _as_columns(c.x).reshape(-1)],
+        ),
+        Grid(
+            "y.flat",
+            "y",
+            c.y.reshape(N, -1).T,
+            f"y{each}",
+            labels=[y_names[k] for k in _as_columns(c.y).reshape(-1)],
+            made=y_made,
+        ),
+    ]

@@ -73,10 +73,9 @@ class Grid:
         """The numbers at one step, flat."""
         return (self.values[step] if self.frames else self.values).reshape(-1)
 
-    def frame_of_differences(self, step: int) -> Array | None:
+    def differences_at(self, step: int) -> Array:
         """The finite differences at one step, flat."""
-        if self.differences is None:
-            return None
+        assert self.differences is not None
         return (self.differences[step] if self.frames else self.differences).reshape(-1)
 
     def made_of(self, cell: int, step: int) -> Sequence[Term]:
@@ -143,7 +142,7 @@ class Scene:
     equation: str = ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Explanation:
     """Everything about one operation, with real numbers; in a notebook it shows itself.
 
@@ -163,6 +162,9 @@ class Explanation:
     scenes: Sequence[Scene]
     command: str = ""
     kernels: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return f"<Explanation of {self.title}: .save(path) writes its page, .text() is for a terminal>"
 
     def page(self) -> str:
         """One HTML document that needs nothing else: no network, no other file.

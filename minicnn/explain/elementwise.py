@@ -11,9 +11,10 @@ from minicnn.autograd import Array
 from minicnn.explain.document import Explanation, Grid, Scene, Step
 from minicnn.explain.grids import gradient, labels
 from minicnn.explain.point import Draw, Point
-from minicnn.explain.words import by, joined, number, sums
+from minicnn.explain.words import bracketed, by, joined, number, sums
 from minicnn.kernels.numpy.philox import philox_uint32
 from minicnn.random import Generator
+from minicnn.tensor import tensor
 
 
 def relu(input: tuple[int, ...], seed: int) -> Explanation:
@@ -79,35 +80,16 @@ def dropout(input: tuple[int, ...], p: float, seed: int) -> Explanation:
     """Dropout: a mask of zeros, and a factor that keeps the mean."""
     draw = Draw(seed)
     x = draw.whole(input, 5)
-    # The engine's mask is a function of seed and offset, so that each call with these draws the same one.
+    # The mask is a function of seed and offset: each call with such a generator draws the same one.
     point = Point(lambda x: F.dropout(x, p, generator=Generator(seed)), {"x": x}, draw.whole)
-    words = philox_uint32(*Generator(seed).reserve(x.size), x.size).reshape(input) / 2.0**32
-    factor = 0.0 if p == 1 else 1 / (1 - p)
-    mask = np.where(words >= p, factor, 0.0)
-    every = np.arange(x.size)
-    mask_texts = {
-        k: f"{number(u)} {'≥' if u >= p else '<'} {number(p)}: {'kept, 1 / (1 − p)' if u >= p else 'dropped'}"
-        for k, u in enumerate(words.flat)
+    u = philox_uint32(*Generator(seed).reserve(x.size), x.size).reshape(input) / 2.0**32
+    mask = F.dropout(tensor(np.ones(input)), p, generator=Generator(seed)).numpy()
+    why = {
+        k: f"{number(v)} {'≥' if kept else '<'} {number(p)}: {'kept, 1 / (1 − p)' if kept else 'dropped'}"
+        for k, (v, kept) in enumerate(zip(u.flat, mask.flat, strict=True))
     }
-    gx = point.gradients["x"].reshape(-1)
-    grids = [
-        Grid("x", "x", x, "x"),
-        Grid("u", "u", words, "u, random from 0 to 1"),
-        Grid(
-            "mask",
-            "mask",
-            mask,
-            "mask",
-            made=sums(every, mask.reshape(-1), ("u", every)),
-            how="",
-            texts=mask_texts,
-        ),
-        Grid("y", "y", point.y, "y", made=sums(every, point.y.reshape(-1), ("x", every), ("mask", every))),
-        Grid("gy", "gy", point.gy, "gy, the upstream gradient"),
-        gradient(point, "x", sums(every, gx, ("gy", every), ("mask", every))),
-    ]
     kept = int((mask > 0).sum())
-    forward = [f"u is {text}." for text in mask_texts.values()]
+    forward = [f"u is {text}." for text in why.values()]
     backward = [f"mask {number(m)}: gy {'is scaled too' if m else 'stops'}." for m in mask.flat]
     return Explanation(
         title="dropout",
@@ -116,9 +98,9 @@ def dropout(input: tuple[int, ...], p: float, seed: int) -> Explanation:
         facts=[
             ("x, y", by(input)),
             ("p", number(p)),
-            ("kept", f"{kept} of {x.size}, times {number(factor)}"),
+            ("kept", f"{kept} of {x.size}, times {number(mask.max())}"),
         ],
-        grids={grid.key: grid for grid in grids},
+        grids={grid.key: grid for grid in _dropout_grids(point, u, mask, why)},
         scenes=[
             _each(
                 "forward",
@@ -149,6 +131,20 @@ def dropout(input: tuple[int, ...], p: float, seed: int) -> Explanation:
     )
 
 
+def _dropout_grids(point: Point, u: Array, mask: Array, why: dict[int, str]) -> list[Grid]:
+    every = np.arange(mask.size)
+    y, gx = point.y.reshape(-1), point.gradients["x"].reshape(-1)
+    mask_made = sums(every, mask.reshape(-1), ("u", every))
+    return [
+        Grid("x", "x", point.inputs["x"], "x"),
+        Grid("u", "u", u, "u, random from 0 to 1"),
+        Grid("mask", "mask", mask, "mask", made=mask_made, how="", texts=why),
+        Grid("y", "y", point.y, "y", made=sums(every, y, ("x", every), ("mask", every))),
+        Grid("gy", "gy", point.gy, "gy, the upstream gradient"),
+        gradient(point, "x", sums(every, gx, ("gy", every), ("mask", every))),
+    ]
+
+
 def add(input: tuple[int, ...], seed: int) -> Explanation:
     """The sum of a residual block: the gradient goes both ways, undiminished."""
     draw = Draw(seed)
@@ -159,34 +155,8 @@ def add(input: tuple[int, ...], seed: int) -> Explanation:
         {"shortcut": inputs["x"], "branch": inputs["x"] * inputs["w"]},
         lambda _: point.gy,
     )
-    every, x, w, gy = (np.arange(point.y.size), *(a.reshape(-1) for a in (*inputs.values(), point.gy)))
-    by_shortcut, by_branch = sums(every, gy, ("gshortcut", every)), sums(every, gy * w, ("through", every))
-    y_made = joined(sums(every, x, ("x", every)), sums(every, x * w, ("branch", every)))
-    copied = sums(every, gy, ("gy", every))
-    grids = [
-        Grid("x", "x", inputs["x"], "x"),
-        Grid("w", "w", inputs["w"], "w, of the branch"),
-        Grid(
-            "branch",
-            "f",
-            both.inputs["branch"],
-            "f(x) = w · x, the branch",
-            made=sums(every, x * w, ("x", every), ("w", every)),
-        ),
-        Grid("y", "y", point.y, "y = x + f(x)", made=y_made),
-        Grid("gy", "gy", point.gy, "gy, the upstream gradient"),
-        gradient(both, "shortcut", copied, "gx by the shortcut"),
-        gradient(both, "branch", copied, "gf, to the branch"),
-        Grid(
-            "through",
-            "gx by the branch",
-            point.gy * inputs["w"],
-            "gx by the branch",
-            made=sums(every, gy * w, ("gbranch", every), ("w", every)),
-        ),
-        gradient(point, "x", joined(by_shortcut, by_branch), "gx = both, added"),
-    ]
-    forward = [f"{number(a)} + ({number(a * b)}) = {number(a + a * b)}." for a, b in zip(x, w, strict=True)]
+    x, w, gy = (array.reshape(-1) for array in (*inputs.values(), point.gy))
+    forward = [f"{number(a)} + {bracketed(a * b)} = {number(a + a * b)}." for a, b in zip(x, w, strict=True)]
     backward = [
         f"gy = {number(g)} goes both ways; by the branch {number(g * b)} returns: together "
         f"{number(g + g * b)}."
@@ -197,7 +167,7 @@ def add(input: tuple[int, ...], seed: int) -> Explanation:
         words="A block adds what it found to what it was given; backward, the sum copies its gradient.",
         equations=["y = x + f(x)        gf = gy        gx = gy + (what f sends back)"],
         facts=[("x, f(x), y", by(input)), ("f", "here w · x, in a network convolutions and ReLUs")],
-        grids={grid.key: grid for grid in grids},
+        grids={grid.key: grid for grid in _add_grids(point, both)},
         scenes=[
             _each(
                 "forward",
@@ -224,6 +194,28 @@ def add(input: tuple[int, ...], seed: int) -> Explanation:
             ),
         ],
     )
+
+
+def _add_grids(point: Point, both: Point) -> list[Grid]:
+    x, w, gy = (array.reshape(-1) for array in (*point.inputs.values(), point.gy))
+    every = np.arange(x.size)
+    branch = sums(every, x * w, ("x", every), ("w", every))
+    through = sums(every, gy * w, ("gbranch", every), ("w", every))
+    copied = sums(every, gy, ("gy", every))
+    y_made = joined(sums(every, x, ("x", every)), sums(every, x * w, ("branch", every)))
+    gx_made = joined(sums(every, gy, ("gshortcut", every)), sums(every, gy * w, ("through", every)))
+    gx_by_branch = point.gy * point.inputs["w"]
+    return [
+        Grid("x", "x", point.inputs["x"], "x"),
+        Grid("w", "w", point.inputs["w"], "w, of the branch"),
+        Grid("branch", "f", both.inputs["branch"], "f(x) = w · x, the branch", made=branch),
+        Grid("y", "y", point.y, "y = x + f(x)", made=y_made),
+        Grid("gy", "gy", point.gy, "gy, the upstream gradient"),
+        gradient(both, "shortcut", copied, "gx by the shortcut"),
+        gradient(both, "branch", copied, "gf, to the branch"),
+        Grid("through", "gx by the branch", gx_by_branch, "gx by the branch", made=through),
+        gradient(point, "x", gx_made, "gx = both, added"),
+    ]
 
 
 def cat(input: tuple[int, ...], second: tuple[int, ...], seed: int) -> Explanation:

@@ -9,9 +9,10 @@ from typing import Any
 from minicnn.backend import unknown
 from minicnn.explain.batch_norm import batch_norm
 from minicnn.explain.convolutions import conv1x1, conv2d, depthwise_conv2d
-from minicnn.explain.dense import cross_entropy, linear
+from minicnn.explain.cross_entropy import cross_entropy
 from minicnn.explain.document import Explanation
 from minicnn.explain.elementwise import add, cat, dropout, relu
+from minicnn.explain.linear import linear
 from minicnn.explain.options import OPTIONS, as_flag, as_words
 from minicnn.explain.pooling import avg_pool2d, max_pool2d
 from minicnn.explain.response_norm import local_response_norm

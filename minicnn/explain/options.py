@@ -131,9 +131,13 @@ OPTIONS = {
     ),
     "eps": Option(number(0), "a number of at least 0", "what is added to the variance", "E"),
     "size": Option(whole(1, LARGEST), f"a whole number from 1 to {LARGEST}", "channels in a window", "N"),
-    "alpha": Option(number(0), "a number of at least 0", "of local_response_norm", "A"),
-    "beta": Option(number(0), "a number of at least 0", "of local_response_norm", "B"),
-    "k": Option(number(1e-6), "a number above 0", "of local_response_norm", "K"),
+    "alpha": Option(
+        number(0), "a number of at least 0", "how strongly neighbours count (local_response_norm)", "A"
+    ),
+    "beta": Option(
+        number(0), "a number of at least 0", "the power in the divisor (local_response_norm)", "B"
+    ),
+    "k": Option(number(1e-6), "a number above 0", "the constant in the divisor (local_response_norm)", "K"),
     "p": Option(number(0, 1), "a number from 0 to 1", "the probability of dropping a number", "P"),
     "label_smoothing": Option(
         number(0, 1), "a number from 0 to 1", "the share of a label that goes to all classes", "S"

@@ -279,11 +279,9 @@ class Scene {
     this.counter.textContent = `${this.step + 1} of ${this.about.steps.length}`;
     for (const view of this.views.values()) view.clear(), view.paint(this.step);
     this.light();
-    const subject = this.views.get(this.about.subject);
-    const cells = this.about.steps[this.step].cells;
-    subject.reveal(cells[0]);
+    for (const view of this.views.values()) if (view.marked.length) view.reveal(view.marked[0].number);
     this.note.textContent = this.about.steps[this.step].note;
-    this.describe(subject, cells[0]);
+    this.describe(this.views.get(this.about.subject), this.about.steps[this.step].cells[0]);
   }
 
   /** Mark what the step is about. */
@@ -327,6 +325,7 @@ class Scene {
     const sources = this.sources(view.grid, cell);
     this.mark(Object.keys(sources).length ? sources : this.uses(view.number, cell), "lit");
     view.mark([cell], "pointed");
+    this.note.textContent = "The number in the dashed frame:";
     this.describe(view, cell);
   }
 
@@ -348,7 +347,8 @@ class Scene {
         `backward and differences are at most ${grid.apart} apart.`));
     } else if (!partsOf(grid, cell, this.step).length && !isOutside(grid, cell)) {
       const uses = Object.entries(this.uses(view.number, cell));
-      const names = uses.flatMap(([number, cells]) => cells.map((one) => label(data.grids[number], one)));
+      const all = uses.flatMap(([number, cells]) => cells.map((one) => label(data.grids[number], one)));
+      const names = [...new Set(all)]; // one number may stand in two grids
       if (names.length) {
         const more = names.length > PARTS ? ` and ${names.length - PARTS} more` : "";
         lines.push(make("p", {}, `It is a part of ${names.slice(0, PARTS).join(", ")}${more}.`));
@@ -421,12 +421,12 @@ function head() {
     facts,
     make("nav", { "aria-label": "contents" }, contents),
     make("p", { class: "hint" }, "Point at any number, or walk to it with Tab and the arrow keys: below the grids is what "
-      + "it is made of, and for a derivative the same by finite differences. Where the dark frame is, another number can "
+      + "it is made of, and for a derivative the same by finite differences. Where the bold frame is, another number can "
       + "be chosen: click on it, or press Enter. On the player, arrow keys step, Home and End go to the ends, and the "
       + "space bar plays."),
     make("p", { class: "hint" }, key("positive", "Orange"), " is positive and ", key("negative", "−blue"),
       " negative, stronger where larger. What takes part in a step is ", key("lit", "framed"), "; what it is about has a ",
-      key("now", "dark frame"), "."),
+      key("now", "bold frame"), "."),
     make("p", { class: "made-by" }, `Made by: ${data.command}. Computed by ${data.kernels.join(", ")} in float64.`));
 }
 

@@ -20,7 +20,6 @@ NUMBERS = 2_000
 LINKS = 16_000
 """The most pairs of an input's number and a result's: a page shows what each does to the other."""
 
-
 PRODUCTS = 7_000
 """The most products x · w, or pixels in windows, that a page names."""
 
@@ -63,7 +62,11 @@ class Point:
         """The engine's gradient to each input, for this upstream gradient."""
         tensors = {name: tensor(x, requires_grad=True) for name, x in self.inputs.items()}
         self.fn(**tensors).backward(gy)
-        return {name: x.grad for name, x in tensors.items()}
+        gradients = {}
+        for name, x in tensors.items():
+            assert x.grad is not None  # there is one for every argument of an operation
+            gradients[name] = x.grad
+        return gradients
 
     def of(self, outputs: Sequence[Sequence[int]]) -> tuple[dict[str, Array], dict[str, Array]]:
         """Backward's gradients from some of the outputs alone, others' gy being 0, and the differences.
@@ -96,9 +99,8 @@ class Point:
             x = self.inputs[name]
             columns = []
             for cell in range(x.size):
-                step = np.zeros(x.size)
-                step[cell] = STEP
-                step = step.reshape(x.shape)
+                step = np.zeros(x.shape)
+                step.reshape(-1)[cell] = STEP
                 change = self.forward({name: x + step}) - self.forward({name: x - step})
                 columns.append(change.reshape(-1) / (2 * STEP))
             self._jacobians[name] = np.stack(columns, axis=1)

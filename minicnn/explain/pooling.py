@@ -249,7 +249,8 @@ def _grids(image: Grid, y: Grid, point: Point, returns: Returns) -> dict[str, Gr
 def _backward(
     point: Point, returns: Returns, windows: Windows, text: Sequence[str], chosen: Sequence[Sequence[int]]
 ) -> list[Scene]:
-    steps, visited = [], set()
+    steps: list[Step] = []
+    visited: set[int] = set()
     for k, label in enumerate(labels("gy", point.gy)):
         reached = returns.at_x[returns.at_y == k].tolist()
         again = sorted(visited & set(reached))

@@ -13,82 +13,36 @@ from minicnn.explain.point import Draw, Point
 from minicnn.explain.words import by, joined, number, sums
 
 
+class Damped:
+    """A local response normalisation of drawn numbers, with everything on the way to its gradient.
+
+    Cells ``near`` and ``far`` meet, pair by pair: near is in the window of far. ``shares`` is what near's
+    gradient receives through far's d.
+    """
+
+    def __init__(
+        self, input: tuple[int, ...], size: int, alpha: float, beta: float, k: float, draw: Draw
+    ) -> None:
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        self.x = draw.tenths(input)
+        self.point = Point(
+            lambda x: F.local_response_norm(x, size, alpha, beta, k), {"x": self.x}, draw.whole
+        )
+        _, self.d = kernels.run("local_response_norm.forward", self.x, size, alpha, beta, k)
+        self.power = self.d**-beta
+        self.q = self.point.gy * self.x * self.d ** (-beta - 1)
+        self.own = self.point.gy * self.power
+        self.near, self.far = _pairs(input, size)
+        self.strength = -2 * alpha * beta / size
+        self.shares = self.strength * self.x.reshape(-1)[self.near] * self.q.reshape(-1)[self.far]
+        self.through = np.bincount(self.near, self.shares, minlength=self.x.size).reshape(input)
+
+
 def local_response_norm(
     input: tuple[int, ...], size: int, alpha: float, beta: float, k: float, seed: int
 ) -> Explanation:
     """Local response normalisation, over windows of channels."""
-    draw = Draw(seed)
-    x = draw.tenths(input)
-    point = Point(lambda x: F.local_response_norm(x, size, alpha, beta, k), {"x": x}, draw.whole)
-    _, d = kernels.run("local_response_norm.forward", x, size, alpha, beta, k)
-    power = d**-beta
-    q = point.gy * x * d ** (-beta - 1)
-    own = point.gy * power
-    near, far = _pairs(input, size)
-    every = np.arange(x.size)
-    flat = x.reshape(-1)
-    strength = -2 * alpha * beta / size
-    shares = strength * flat[near] * q.reshape(-1)[far]
-    through = np.bincount(near, shares, minlength=x.size).reshape(input)
-    alone = []
-    for cell in range(x.size):
-        one = far == cell
-        itself = {cell: [(float(own.flat[cell]), ("gy", cell), ("power", cell))]}
-        others = sums(near[one], shares[one], number(strength), ("x", near[one]), ("q", far[one]))
-        alone.append(joined(itself, others))
-    own_made = sums(every, own.reshape(-1), ("gy", every), ("power", every))
-    settings = f"{number(alpha)}/{size}"
-    grids = [
-        Grid("x", "x", x, "x"),
-        Grid(
-            "d",
-            "d",
-            d,
-            "d, the energy around it",
-            made=joined(
-                {cell: [(k, f"k = {number(k)}")] for cell in range(x.size)},
-                sums(far, alpha / size * flat[near] ** 2, settings, ("x", near), ("x", near)),
-            ),
-        ),
-        Grid(
-            "power",
-            "d^−β",
-            power,
-            "d^−β",
-            made=sums(every, power.reshape(-1), ("d", every)),
-            how="",
-            texts={cell: f"{number(v)} to the power of −{number(beta)}" for cell, v in enumerate(d.flat)},
-        ),
-        Grid("y", "y", point.y, "y", made=sums(every, point.y.reshape(-1), ("x", every), ("power", every))),
-        Grid("gy", "gy", point.gy, "gy, the upstream gradient"),
-        Grid("own", "own", own, "own = gy · d^−β", made=own_made),
-        Grid(
-            "q",
-            "q",
-            q,
-            "q = gy · x · d^(−β−1)",
-            made=sums(every, q.reshape(-1), ("gy", every), ("x", every), ("d", every)),
-            how="",
-            texts=dict.fromkeys(range(x.size), "gy · x · d to the power of −β − 1"),
-        ),
-        Grid(
-            "through",
-            "through d",
-            through,
-            "through d = −2αβ/n · x · Σ q",
-            made=sums(near, shares, number(strength), ("x", near), ("q", far)),
-        ),
-        gradient(
-            point,
-            "x",
-            joined(
-                sums(every, own.reshape(-1), ("own", every)),
-                sums(every, through.reshape(-1), ("through", every)),
-            ),
-            "gx = own + through d",
-        ),
-        gradient_alone(point, "x", alone),
-    ]
+    n = Damped(input, size, alpha, beta, k, Draw(seed))
     return Explanation(
         title="local_response_norm",
         words="Each number is divided by a power of the energy of its neighbours in the channels beside it.",
@@ -101,9 +55,53 @@ def local_response_norm(
             ("settings", f"n = {size}, α = {number(alpha)}, β = {number(beta)}, k = {number(k)}"),
             ("AlexNet's", "n = 5, α = 0.0001, β = 0.75, k = 2"),
         ],
-        grids={grid.key: grid for grid in grids},
-        scenes=_scenes(point, near, far),
+        grids={grid.key: grid for grid in (*_forward_grids(n), *_backward_grids(n))},
+        scenes=_scenes(n.point, n.near, n.far),
     )
+
+
+def _forward_grids(n: Damped) -> list[Grid]:
+    every = np.arange(n.x.size)
+    energies = n.alpha / n.size * n.x.reshape(-1)[n.near] ** 2
+    d_made = joined(
+        {cell: [(n.k, f"k = {number(n.k)}")] for cell in every.tolist()},
+        sums(n.far, energies, f"{number(n.alpha)}/{n.size}", ("x", n.near), ("x", n.near)),
+    )
+    power_texts = {
+        cell: f"{number(value)} to the power of −{number(n.beta)}" for cell, value in enumerate(n.d.flat)
+    }
+    power_made = sums(every, n.power.reshape(-1), ("d", every))
+    y_made = sums(every, n.point.y.reshape(-1), ("x", every), ("power", every))
+    return [
+        Grid("x", "x", n.x, "x"),
+        Grid("d", "d", n.d, "d, the energy around it", made=d_made),
+        Grid("power", "d^−β", n.power, "d^−β", made=power_made, how="", texts=power_texts),
+        Grid("y", "y", n.point.y, "y", made=y_made),
+    ]
+
+
+def _backward_grids(n: Damped) -> list[Grid]:
+    every, strength = np.arange(n.x.size), number(n.strength)
+    own, through = n.own.reshape(-1), n.through.reshape(-1)
+    q_made = sums(every, n.q.reshape(-1), ("gy", every), ("x", every), ("d", every))
+    q_texts = dict.fromkeys(every.tolist(), "gy · x · d to the power of −β − 1")
+    own_made = sums(every, own, ("gy", every), ("power", every))
+    through_made = sums(n.near, n.shares, strength, ("x", n.near), ("q", n.far))
+    gx_made = joined(sums(every, own, ("own", every)), sums(every, through, ("through", every)))
+    alone = []
+    for cell in every.tolist():
+        one = n.far == cell
+        itself = {cell: [(float(own[cell]), ("gy", cell), ("power", cell))]}
+        others = sums(n.near[one], n.shares[one], strength, ("x", n.near[one]), ("q", n.far[one]))
+        alone.append(joined(itself, others))
+    return [
+        Grid("gy", "gy", n.point.gy, "gy, the upstream gradient"),
+        Grid("own", "own", n.own, "own = gy · d^−β", made=own_made),
+        Grid("q", "q", n.q, "q = gy · x · d^(−β−1)", made=q_made, how="", texts=q_texts),
+        Grid("through", "through d", n.through, "through d = −2αβ/n · x · Σ q", made=through_made),
+        gradient(n.point, "x", gx_made, "gx = own + through d"),
+        gradient_alone(n.point, "x", alone),
+    ]
 
 
 def _pairs(shape: tuple[int, ...], size: int) -> tuple[Array, Array]:

@@ -55,8 +55,8 @@ def _write_scene(explanation: Explanation, scene: Scene, console: Console) -> No
         for line in lines(grid, step, cells, console.width):
             console.print(line, overflow="crop", no_wrap=True)
     for key, cell in _worked_out(explanation, scene, step):
-        for line in formula(explanation, explanation.grids[key], cell, step):
-            console.print(Text(line))
+        for words in formula(explanation, explanation.grids[key], cell, step):
+            console.print(Text(words))
 
 
 def _worked_out(explanation: Explanation, scene: Scene, step: int) -> list[tuple[str, int]]:
@@ -84,8 +84,7 @@ def lines(grid: Grid, step: int, marked: set[int], width: int) -> list[Text]:
     found = [Text(f"  {grid.caption or grid.name}", "bold")]
     for panel in range(panels):
         if panels > 1:
-            first = panel * rows * columns
-            found.append(Text(f"   {_panel_name(grid, panel)}", "dim") if first < len(words) else Text())
+            found.append(Text(f"   {_panel_name(grid, panel)}", "dim"))
         for row in range(rows):
             line = Text("   ")
             for column in range(min(columns, fitting)):
@@ -110,9 +109,9 @@ def formula(explanation: Explanation, grid: Grid, cell: int, step: int) -> list[
         parts = parts[:TERMS] + ([f"… ({len(parts) - TERMS} more)"] if len(parts) > TERMS else [])
         whole = f"max({', '.join(parts)})" if grid.how == "max" else " + ".join(parts)
         found.append(f"  {name} = {whole} = {value}")
-    differences = grid.frame_of_differences(step)
-    if differences is not None:
-        found.append(f"  by finite differences: {name} = {float(differences[cell]):.6f}".replace("-", "−"))
+    if grid.differences is not None:
+        measured = round(float(grid.differences_at(step)[cell]), 6) + 0.0  # which makes 0 of −0
+        found.append(f"  by finite differences: {name} = {measured:.6f}".replace("-", "−"))
     return found
 
 

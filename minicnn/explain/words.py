@@ -22,6 +22,15 @@ def number(value: float) -> str:
     return text.replace("-", "−")
 
 
+def bracketed(value: float) -> str:
+    """A number as it stands after a sign: a negative one in brackets.
+
+    >>> bracketed(-3.0), bracketed(2.5)
+    ('(−3)', '2.5')
+    """
+    return f"({number(value)})" if value < 0 else number(value)
+
+
 def by(shape: Iterable[int]) -> str:
     """A shape as people say it.
 
