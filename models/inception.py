@@ -9,8 +9,8 @@ A module's table names its branches, which all see the same maps, and lists the 
     "max"             maxima over 3×3 with stride 2, without padding
 
 Here is the module that halves the image, figure 7 of the paper on version 4. Filters with stride 2 stand
-beside the pooling: to pool first would lose what the filters could have seen, to filter first would cost four
-times as much (C. Szegedy et al., arXiv:1512.00567, section 5).
+beside the pooling: to pool first would lose what the filters could have seen, and to filter at every pixel
+and pool afterwards would be four times the work (C. Szegedy et al., arXiv:1512.00567, section 5).
 
     >>> import minicnn as mc
     >>> Mixed(384, reduction_a(192, 224, 256, 384))(mc.zeros(1, 384, 9, 9)).shape
@@ -73,13 +73,13 @@ def branch(steps: Sequence[Step], C: int, width: int = 32) -> nn.Module:
     """The layers of a branch that sees C maps: a Sequential, or a single step's layer by itself."""
     layers: list[nn.Module] = []
     for step in steps:
-        if step == "max":
-            layers.append(nn.MaxPool2d(3, 2))
+        if isinstance(step, tuple):
+            _, *window = step
+            layers.append(ConvUnit(C, maps_after((step,), C, width), *window))
         elif step == "mean":
             layers.append(nn.AvgPool2d(3, 1, padding=1, count_include_pad=False))
         else:
-            _, *window = step
-            layers.append(ConvUnit(C, maps_after((step,), C, width), *window))
+            layers.append(nn.MaxPool2d(3, 2))
         C = maps_after((step,), C, width)
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 

@@ -14,9 +14,11 @@ The modules changed a little: two windows of 3×3 in place of one of 5×5, means
 3c and 4e halve the image themselves.
 
 The paper's first layer is separable; the published network, converted from Caffe, has a plain one, and that
-is the network here. Its names are those of the widely used PyTorch file, in which all layers stand side by
-side, ``inception_3a_3x3_reduce`` and ``inception_3a_3x3_reduce_bn``. Its convolutions have biases, although
-batch norm takes any constant off again; ``bias=False`` leaves them out.
+is the network here. Its names are those of the PyTorch weights made from it (``bninception`` of the package
+pretrainedmodels), where all layers stand side by side, ``inception_3a_3x3_reduce`` and
+``inception_3a_3x3_reduce_bn``. Like Caffe's, these want blue before green before red, from 0 to 255, less
+(104, 117, 128). Its convolutions have biases, although batch norm takes any constant off again;
+``bias=False`` leaves them out.
 
     >>> from minicnn import models
     >>> models.create("inception_v2", width=4).inception_3c_double_3x3_1.weight.shape
@@ -60,7 +62,7 @@ class InceptionV2(nn.Module):
         super().__init__()
         check_positive(name, num_classes=num_classes, in_channels=in_channels)
         check_multiple(name, 2, width=width)
-        self.name, self.in_channels, self.bias = name, in_channels, bias
+        self.name, self.in_channels, self.biases = name, in_channels, bias
         self.relu = nn.ReLU()
         self._add_unit("conv1_7x7_s2", in_channels, width, 7, 2)
         self.pool1_3x3_s2 = nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -76,7 +78,7 @@ class InceptionV2(nn.Module):
         self.last_linear = nn.Linear(C, num_classes)
 
     def _add_unit(self, name: str, C: int, M: int, K: int, stride: int = 1) -> None:
-        self.add_module(name, nn.Conv2d(C, M, K, stride, padding=K // 2, bias=self.bias))
+        self.add_module(name, nn.Conv2d(C, M, K, stride, padding=K // 2, bias=self.biases))
         self.add_module(f"{name}_bn", nn.BatchNorm2d(M))
 
     def _add_inception(self, name: str, C: int, maps: list[int], pooling: str) -> int:
@@ -142,8 +144,8 @@ def check_even_halves(name: str, x: Tensor) -> None:
     """
     if any((side + 1) // 8 % 4 for side in x.shape[2:]):
         raise ValueError(
-            f"{name}: x has shape {tuple(x.shape)}, but H and W from 32·k − 1 to 32·k + 6 are expected: "
-            "convolution and pooling side by side halve the maps alike if they are even"
+            f"{name}: x has shape {tuple(x.shape)}, but H and W from 32·k − 1 to 32·k + 6 are expected, such "
+            "as 224 or 256: 3c and 4e halve maps by convolution and by pooling, which agree on even sizes"
         )
 
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from minicnn import functional as F
 from minicnn import nn
 from minicnn.models.checks import check_depths, check_positive, check_size
-from minicnn.models.inception import LEAST, WHY, ConvUnit, Mixed, branch, reduction_a, scaled
+from minicnn.models.inception import LEAST, WHY, Branches, ConvUnit, Mixed, branch, reduction_a, scaled
 from minicnn.models.registry import register
 from minicnn.tensor import Tensor
 
@@ -32,27 +32,27 @@ STEM = (
     (32, 3, 1),  # 32 × 147 × 147
     (64, 3),  # 64 × 147 × 147
 )
-MIXED_3A = {"maxpool": ("max",), "conv": ((96, 3, 2),)}  # 160 × 73 × 73
-MIXED_4A = {  # 192 × 71 × 71
+MIXED_3A: Branches = {"maxpool": ("max",), "conv": ((96, 3, 2),)}  # 160 × 73 × 73
+MIXED_4A: Branches = {  # 192 × 71 × 71
     "branch0": ((64, 1), (96, 3, 1)),
     "branch1": ((64, 1), (64, (1, 7)), (64, (7, 1)), (96, 3, 1)),
 }
-MIXED_5A = {"conv": ((192, 3, 2),), "maxpool": ("max",)}  # 384 × 35 × 35
+MIXED_5A: Branches = {"conv": ((192, 3, 2),), "maxpool": ("max",)}  # 384 × 35 × 35
 
-INCEPTION_A = {  # figure 4: 384 × 35 × 35
+INCEPTION_A: Branches = {  # figure 4: 384 × 35 × 35
     "branch0": ((96, 1),),
     "branch1": ((64, 1), (96, 3)),
     "branch2": ((64, 1), (96, 3), (96, 3)),
     "branch3": ("mean", (96, 1)),
 }
 REDUCTION_A = reduction_a(192, 224, 256, 384)  # figure 7: 1024 × 17 × 17
-INCEPTION_B = {  # figure 5: 1024 × 17 × 17
+INCEPTION_B: Branches = {  # figure 5: 1024 × 17 × 17
     "branch0": ((384, 1),),
     "branch1": ((192, 1), (224, (1, 7)), (256, (7, 1))),
     "branch2": ((192, 1), (192, (7, 1)), (224, (1, 7)), (224, (7, 1)), (256, (1, 7))),
     "branch3": ("mean", (128, 1)),
 }
-REDUCTION_B = {  # figure 8: 1536 × 8 × 8
+REDUCTION_B: Branches = {  # figure 8: 1536 × 8 × 8
     "branch0": ((192, 1), (192, 3, 2)),
     "branch1": ((256, 1), (256, (1, 7)), (320, (7, 1)), (320, 3, 2)),
     "branch2": ("max",),

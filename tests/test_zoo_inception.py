@@ -89,7 +89,7 @@ class TestInceptionV2:
         if fits:
             assert model(x).shape == (1, 5)
             return
-        expected = r"^inception_v2: x has shape \(1, 3, \d+, 31\), but H and W .* are expected: "
+        expected = r"^inception_v2: x has shape \(1, 3, \d+, 31\), but H and W .* are expected[:,] "
         with pytest.raises(ValueError, match=expected):
             model(x)
         for check in ("check_size", "check_even_halves"):
@@ -179,8 +179,8 @@ class TestInceptionResNet:
         assert model.block8.scale == 1.0
         for block in (*blocks, model.block8):
             x = mc.randn(2, block.conv2d.out_channels, 4, 4, dtype="float64")
-            sum = x.data + block.scale * block.conv2d(Mixed.forward(block, x)).data
-            expected = sum if block is model.block8 else np.maximum(sum, 0)
+            total = x.data + block.scale * block.conv2d(Mixed.forward(block, x)).data
+            expected = total if block is model.block8 else np.maximum(total, 0)
             np.testing.assert_allclose(block(x).data, expected, rtol=1e-12)
             assert (block(x).data < 0).any() == (block is model.block8)
 
@@ -188,6 +188,18 @@ class TestInceptionResNet:
         for name, depths in (("inception_resnet_v1", [5, 10, 5]), ("inception_resnet_v2", [10, 20, 9])):
             model = undrawn(name, width=2)
             assert [len(model.get_submodule(k)) for k in model.stages if k.startswith("repeat")] == depths
+
+    def test_names_of_version_1(self):
+        """Those of the published networks for faces."""
+        model = undrawn("inception_resnet_v1", width=2)
+        assert [name for name, module in model.named_children() if count(module)] == [
+            "conv2d_1a", "conv2d_2a", "conv2d_2b", "conv2d_3b", "conv2d_4a", "conv2d_4b", "repeat_1",
+            "mixed_6a", "repeat_2", "mixed_7a", "repeat_3", "block8", "last_linear", "last_bn", "logits",
+        ]  # fmt: skip
+        assert [name for name, p in model.repeat_2[9].named_parameters() if p.ndim == 4] == [
+            "branch0.conv.weight", "branch1.0.conv.weight", "branch1.1.conv.weight", "branch1.2.conv.weight",
+            "conv2d.weight",
+        ]  # fmt: skip
 
     def test_the_head_of_version_1(self):
         """512 numbers for an image, normalised, whatever its classes are."""
