@@ -62,8 +62,8 @@ def main(arguments: list[str]) -> None:
                 rate, cpu = _rate(dataset, case, workers)
                 waits = _waiting(dataset, case, workers, steps=2 if given.quick else 8)
                 print(
-                    f"{name:<14} {workers} workers: {rate:7,.0f} images/s, {1e6 * cpu:6,.0f} µs of a core each;"
-                    f" {case.network} waits {100 * waits:.0f} % of its time",
+                    f"{name:<14} {workers} workers: {rate:7,.0f} images/s, {1e6 * cpu:6,.0f} µs of a core"
+                    f" each; {case.network} waits {100 * waits:.0f} % of its time",
                     flush=True,
                 )
                 row = {"case": name, "workers": workers, "rate": rate, "cpu": cpu, "waits": waits}

@@ -27,7 +27,7 @@ def _windows(name: str) -> tuple[Case, ...]:
     cases = []
     for words, x_shape, w_shape, stride, padding in rows:
         x, w, b = (generator.normal(s, dtype="float64") for s in (x_shape, w_shape, w_shape[:1]))
-        arguments = {"x": x, "w": w, "b": b, "stride": stride, "padding": padding}
+        arguments: dict[str, Any] = {"x": x, "w": w, "b": b, "stride": stride, "padding": padding}
         if name == "conv2d_backward":
             gy = generator.normal(_forward(**arguments).shape, dtype="float64")
             arguments = {"gy": gy} | {key: arguments[key] for key in ("x", "w", "stride", "padding")}

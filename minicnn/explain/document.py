@@ -16,7 +16,7 @@ import numpy as np
 
 from minicnn.autograd import Array
 from minicnn.kernels.geometry import Pair
-from minicnn.train import files
+from minicnn import files
 
 Term = tuple
 """(value, factor, …): one part of a number. A factor is (key of a grid, cell) or a text such as "1/4"."""

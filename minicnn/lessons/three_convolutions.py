@@ -63,22 +63,25 @@ def main(draw: Sketchbook) -> None:
     print(f"the columns have {columns.size} numbers for {x.size} pixels; T has {T.size}, of which ", end="")
     print(f"{np.count_nonzero(T)} are not zero")
     with draw.picture("three-ways", columns=3, rows=2) as axes:
-        for place, (name, matrix) in zip(
-            axes.ravel(),
-            {"x": x, "w": SOBEL, "y": ways["loops"], "im2col: a window is a column": columns,
-             "T: a window is a row": T, "Tᵀ, which backward needs": T.T}.items(),
-            strict=True,
-        ):  # fmt: skip
+        matrices = {
+            "x": x,
+            "w": SOBEL,
+            "y": ways["loops"],
+            "im2col: a window is a column": columns,
+            "T: a window is a row": T,
+            "Tᵀ, which backward needs": T.T,
+        }
+        for place, (name, matrix) in zip(axes.ravel(), matrices.items(), strict=True):
             grid(place, matrix, name)
 
     print("\na layer of 16 to 32 maps of 32×32, 3×3 filters, by the engine's kernels:")
-    x, w = mc.randn(1, 16, 32, 32), mc.randn(32, 16, 3, 3)
+    images, filters = mc.randn(1, 16, 32, 32), mc.randn(32, 16, 3, 3)
     for algorithm in ("toeplitz", "im2col", "taps"):
         with mc.use("numpy", conv2d=algorithm):
             times = []
             for _ in range(3):
                 start = time.perf_counter()
-                F.conv2d(x, w)
+                F.conv2d(images, filters)
                 times.append(time.perf_counter() - start)
             print(f"  {algorithm:<9}{1e3 * min(times):8.2f} ms")
     print("(taps: for each filter tap one product over the whole shifted image; loops would take minutes.)")
