@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import minicnn
 from minicnn.backend import BACKEND_VARIABLE, DEVICES, default_device, resolve
@@ -31,23 +31,26 @@ def run(given: argparse.Namespace) -> int:
             _check_picture(given.save, len(paths))
         classifier = _classifier(given)
         classifier.model.to(device)
-    done: list[Prediction] = []
+    plain: list[dict[str, Any]] = []
+    drawn: list[Prediction] = []
     broken = 0
     for batch in (paths[i : i + BATCH] for i in range(0, len(paths), BATCH)):
         predictions, failures = _predict(classifier, batch, given.top, given.invert)
         for line in failures:
             print(f"minicnn: {line}", file=sys.stderr)
         if not given.json:
-            _show(predictions, str(classifier) if not done else None)
-        done += predictions
+            _show(predictions, None if plain else str(classifier))
+        plain += [{"file": p.name, "guesses": [g._asdict() for g in p.guesses]} for p in predictions]
+        drawn += predictions if given.save else ()  # or a folder's images would all be kept
         broken += len(failures)
     if given.json:
-        print(json.dumps(_plain(classifier, done), indent=1))
-    if given.save and done:
+        about = {"minicnn": minicnn.__version__, "network": classifier.network, "weights": classifier.weights}
+        print(json.dumps({**about, "images": plain}, indent=1))
+    if drawn:
         from minicnn import files
         from minicnn.predict import picture
 
-        files.write(given.save, picture.draw(done, str(classifier)))
+        files.write(given.save, picture.draw(drawn, str(classifier)))
         if not given.json:
             print(f"saved in {given.save}")
     if broken:
@@ -181,18 +184,6 @@ def _show(predictions: Sequence[Prediction], title: str | None) -> None:
         console.print()
         console.print(name, highlight=False, markup=False, soft_wrap=True)
         console.print(table, highlight=False, markup=False)
-
-
-def _plain(classifier: Classifier, predictions: Sequence[Prediction]) -> dict:
-    """The same as dictionaries, lists and numbers."""
-    return {
-        "minicnn": minicnn.__version__,
-        "network": classifier.network,
-        "weights": classifier.weights,
-        "images": [
-            {"file": p.name, "guesses": [guess._asdict() for guess in p.guesses]} for p in predictions
-        ],
-    }
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
