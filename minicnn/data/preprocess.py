@@ -15,6 +15,7 @@ import numpy as np
 from minicnn.data.dataset import Dataset
 from minicnn.data.idx import DataError
 from minicnn.data.images import MAX_PIXELS, open_image
+from minicnn.data.pixels import Pixels
 from minicnn.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
 
 
 def read_image(
-    file: str | os.PathLike[str] | BinaryIO, how: Preprocessing
+    file: str | os.PathLike[str] | BinaryIO, how: Preprocessing, invert: bool = False
 ) -> tuple["Image", np.ndarray]:
     """Open an image file and prepare it for a network: what the network sees, as an image and as numbers.
 
+    ``invert`` makes light of dark, for ink on paper and a network that knows light digits on dark.
+
     Raises :class:`minicnn.data.DataError`, naming the file, as :func:`minicnn.data.open_image` does.
     """
+    from PIL import ImageOps
+
     image = open_image(file, "L" if how.channels == "L" else "RGB")
+    image = ImageOps.invert(image) if invert else image
     try:
         image = cut(image, how)
     except DataError as error:
@@ -65,10 +71,11 @@ def numbers(image: "Image", how: Preprocessing) -> np.ndarray:
     Shape: (C, H, W). Dtype: float32.
 
     >>> from PIL import Image
-    >>> numbers(Image.new("RGB", (2, 1), (255, 0, 0)), Preprocessing(crop=1, mean=(0, 0, 0), std=(1, 1, 1)))[:, 0]
-    array([[1., 1.],
-           [0., 0.],
-           [0., 0.]], dtype=float32)
+    >>> halves = Preprocessing(crop=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    >>> numbers(Image.new("RGB", (2, 2), (255, 0, 0)), halves)[:, 0]
+    array([[ 1.,  1.],
+           [-1., -1.],
+           [-1., -1.]], dtype=float32)
     """
     pixels = np.asarray(image)
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
@@ -84,13 +91,18 @@ def numbers(image: "Image", how: Preprocessing) -> np.ndarray:
 def of_dataset(dataset: Dataset) -> Preprocessing:
     """How an image file becomes like those of a data set, for a network that was trained on them.
 
+    Of images in folders and archives a data set has the middle square; the digits are scaled as they are.
+
     >>> from minicnn import data
     >>> of_dataset(data.load("digits")).crop
     28
     """
     C, H, _ = dataset.image_shape
     mean, std = (tuple(np.broadcast_to(value, C).tolist()) for value in (dataset.mean, dataset.std))
-    return Preprocessing(H, None, mean, std, "bicubic", channels="L" if C == 1 else "RGB")
+    channels = "L" if C == 1 else "RGB"
+    if isinstance(dataset.train.images, Pixels):
+        return Preprocessing(H, H, mean, std, "bilinear", channels=channels)
+    return Preprocessing(H, None, mean, std, "bicubic", channels=channels)
 
 
 def _scaled(image: "Image", size: tuple[int, int], sampling: int) -> "Image":
