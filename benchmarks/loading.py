@@ -61,11 +61,9 @@ def main(arguments: list[str]) -> None:
             for workers in [w for w in WORKERS if w <= cores]:
                 rate, cpu = _rate(dataset, case, workers)
                 waits = _waiting(dataset, case, workers, steps=2 if given.quick else 8)
-                print(
-                    f"{name:<14} {workers} workers: {rate:7,.0f} images/s, {1e6 * cpu:6,.0f} µs of a core"
-                    f" each; {case.network} waits {100 * waits:.0f} % of its time",
-                    flush=True,
-                )
+                speed = f"{rate:7,.0f} images/s, {1e6 * cpu:6,.0f} µs of a core each"
+                waiting = f"{case.network} waits {100 * waits:.0f} % of its time"
+                print(f"{name:<14} {workers} workers: {speed}; {waiting}", flush=True)
                 row = {"case": name, "workers": workers, "rate": rate, "cpu": cpu, "waits": waits}
                 rows.append(row | stamp())
     if given.out:

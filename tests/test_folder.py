@@ -11,6 +11,7 @@ from PIL import Image
 from minicnn import data, nn, optim, train
 from minicnn.data import DataError, DataLoader, DataWarning, load_images, storage
 from minicnn.data.pixels import FileSource
+from minicnn.data.preprocess import of_dataset
 
 KINDS = (".png", ".jpg", ".tif", ".PNG")
 
@@ -387,3 +388,15 @@ def test_a_network_is_trained_and_measured_on_files(tmp_path: Path) -> None:
     trainer.fit(dataset.train, dataset.validation, epochs=8)
     assert trainer.history[-1].loss < trainer.history[0].loss
     assert train.evaluate(model, dataset.test, batch_size=3).accuracy > 0.8
+
+
+def test_a_file_is_seen_as_its_data_set_has_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        path = tmp_path / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 40, 3), np.uint8)).save(path)
+    images = load_images(tmp_path, size=10).train.images
+    how = of_dataset(load_images(tmp_path, size=10))
+    for k, name in enumerate(images.names()):
+        np.testing.assert_allclose(data.read_image(name, how)[1], images[k], atol=0.03)  # a step of a byte

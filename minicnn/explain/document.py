@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from minicnn import files
 from minicnn.autograd import Array
 from minicnn.kernels.geometry import Pair
-from minicnn import files
 
 Term = tuple
 """(value, factor, …): one part of a number. A factor is (key of a grid, cell) or a text such as "1/4"."""
