@@ -6,7 +6,7 @@
     >>> print(exercises.check("relu_backward", relu_backward))
     relu_backward: gx is wrong in 3 of 3 cases
       It is what you get when the gate looks at the sign of gy, not of x.
-      First difference, case "a row of numbers": at [1] yours is 0, finite differences say -1.25.
+      First difference, case "a row of numbers": at [0] yours is 0.5, finite differences say 0.
       Wrong cases: a row of numbers; images; exactly zero
 
 An exercise is a table of cases, a forward to differentiate, and one implementation with *slips* in it:

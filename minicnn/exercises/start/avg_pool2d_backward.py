@@ -12,6 +12,7 @@ import numpy as np
 
 
 def avg_pool2d(x, kernel_size, stride, padding):
+    """The forward, as above."""
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     N, C, H, W = x.shape
     OH, OW = (H - kernel_size) // stride + 1, (W - kernel_size) // stride + 1

@@ -19,6 +19,7 @@ import numpy as np
 
 
 def conv2d(x, w, b, stride, padding):
+    """The forward, as above."""
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     KH, KW = w.shape[2:]
     OH, OW = (x.shape[2] - KH) // stride + 1, (x.shape[3] - KW) // stride + 1

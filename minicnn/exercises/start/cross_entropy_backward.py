@@ -17,6 +17,7 @@ import numpy as np
 
 
 def cross_entropy(logits, labels):
+    """The forward, as above."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return -log_p[np.arange(len(labels)), labels].mean()

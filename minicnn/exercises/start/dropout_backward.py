@@ -11,6 +11,7 @@ Check it:  minicnn exercise dropout_backward THIS_FILE
 
 
 def dropout(x, mask, p):
+    """The forward, as above."""
     return x * mask / (1 - p)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 
 def max_pool2d(x, kernel_size, stride):
+    """The forward, as above."""
     N, C, H, W = x.shape
     OH, OW = (H - kernel_size) // stride + 1, (W - kernel_size) // stride + 1
     y = np.zeros((N, C, OH, OW))

@@ -16,6 +16,7 @@ import numpy as np
 
 
 def relu(x):
+    """The forward, as above."""
     return np.maximum(x, 0)
 
 
