@@ -22,7 +22,8 @@
     assemble      data sets from arrays, splits drawn where there are none
     catalogue     data sets by name
     warp          geometry on whole batches
-    transforms    augmentations
+    transforms    augmentations that move pixels
+    colours       augmentations that change them
     augment       augmentations composed, and by name
     ahead         work done by threads before it is asked for
     loader        batches, shuffled and augmented by (seed, epoch)

@@ -19,15 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.backend import unknown
+from minicnn.data.colours import ColorJitter, Cutout, PCANoise, RandomErasing
 from minicnn.data.pixels import Frame
 from minicnn.data.transforms import (
-    ColorJitter,
-    Cutout,
     Framing,
-    PCANoise,
     RandomAffine,
     RandomCrop,
-    RandomErasing,
     RandomHorizontalFlip,
     RandomResizedCrop,
     RandomSquare,
