@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from http_server import Server, body
 from hypothesis import given
 from hypothesis import strategies as st
-from test_download import Server, body, server  # noqa: F401  (fixtures among them)
 
 from minicnn import data
 from minicnn.data import catalogue, cifar, mnist
@@ -255,7 +255,7 @@ def test_what_is_said_when_it_is_not_there(tmp_path: Path, cache: Path) -> None:
 def test_it_is_downloaded_once(
     tmp_path: Path,
     cache: Path,
-    server: Server,  # noqa: F811
+    server: Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     content = put(tmp_path / "origin", CIFAR10.binary, contents(CIFAR10, False), True).read_bytes()

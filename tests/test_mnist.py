@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_download import Server, body, real_mnist, server, status  # noqa: F401  (fixtures among them)
+from http_server import Server, body, status
+from test_download import real_mnist  # noqa: F401  (a fixture)
 
 from minicnn import data
 from minicnn.data import mnist
@@ -133,7 +134,7 @@ def test_the_seed_draws_the_validation_images(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def mirror(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:  # noqa: F811
+def mirror(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     """Two mirrors, of which the first has the labels only, and the small files they send."""
     files = []
     for file, path in zip(MNIST.files, put(tmp_path / "origin", ".gz"), strict=True):
