@@ -391,6 +391,12 @@ def test_transfer_in_two_phases_by_command(run):
     base, head = load_file("base/weights.safetensors"), load_file("head/weights.safetensors")
     changed = {name for name in base if (base[name] != head[name]).any()}
     assert changed == {"output.weight", "output.bias"}
+    # Another seed draws other training images, but the frozen layers see images as they know them.
+    seen = [
+        checkpoint.read(f"{run}/checkpoint.safetensors").document["about"]["data"] for run in ("base", "head")
+    ]
+    assert seen[0]["labels"] != seen[1]["labels"]
+    assert (seen[0]["mean"], seen[0]["std"]) == (seen[1]["mean"], seen[1]["std"])
 
     tuned = ("--weights", "head", "--freeze", "base", "--unfreeze", "dense2", "--lr-of", "dense2=1e-4")
     code, out, _ = run("train", "mlp_300_100", *tuned, *options, "--out", "tuned", "--seed", 1)

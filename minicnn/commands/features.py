@@ -42,11 +42,11 @@ def run(given: argparse.Namespace) -> int:
 def _by_name(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
     """A network that was named, with weights from a file, and the data."""
     from minicnn.train.options import complete
-    from minicnn.train.prepare import begin_with, load_data, network_options
+    from minicnn.train.prepare import as_learnt, begin_with, load_data, network_options
 
     wanted = {"model": given.network, "data": given.data or "digits", "seed": given.seed}
     options = complete({**wanted, "weights": given.weights})
-    dataset = load_data(options, options.data, given.data_dir)
+    dataset = as_learnt(load_data(options, options.data, given.data_dir), options)
     minicnn.manual_seed(given.seed)
     model = minicnn.models.create(given.network, **network_options(options, dataset))
     if given.weights is not None:

@@ -67,7 +67,7 @@ def prepare(
         before = checkpoint.read(folder / CHECKPOINT)
         options, about = _resumed(before, given)
 
-    dataset = load_data(options, options.data, data_dir)
+    dataset = as_learnt(load_data(options, options.data, data_dir), options, about.get("data"))
     random.manual_seed(options.seed)
     model, notes = _build(options, dataset, fresh=before is None)
     trainer = _trainer(options, model, dataset, device, workers)
@@ -130,6 +130,17 @@ def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
         common |= {"mean": published.preprocessing.mean, "std": published.preprocessing.std}
         common |= {"channels": 3} if is_path(name) else {}
     return data.load(name, data_dir=data_dir, **common)
+
+
+def as_learnt(dataset: Dataset, options: Options, then: dict[str, Any] | None = None) -> Dataset:
+    """The images as those were on which a network has learnt that lends its weights.
+
+    ``then`` are the data of the training that is resumed, which knows it even if the lender is gone.
+    """
+    if options.weights is None or _published(options) or is_features(options.data):
+        return dataset
+    lent = (then["mean"], then["std"]) if then else saved.constants(Path(options.weights))
+    return dataset if lent is None else saved.renormalised(dataset, *map(saved.constant, lent))
 
 
 def is_features(name: str) -> bool:

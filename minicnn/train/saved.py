@@ -46,20 +46,37 @@ class Trained(NamedTuple):
                 f"was trained for {', '.join(self.classes[:12])}{', …' * (len(self.classes) > 12)}"
             )
         places = np.array([self.classes.index(name) for name in dataset.class_names])
-        splits = {
-            name: Split(self._normalised(dataset, split.images), places[split.labels])
-            for name, split in dataset.splits().items()
-        }
+        known = renormalised(dataset, self.mean, self.std)
+        splits = {name: Split(split.images, places[split.labels]) for name, split in known.splits().items()}
         return Dataset(dataset.name, **splits, class_names=self.classes, mean=self.mean, std=self.std)
 
-    def _normalised(self, dataset: Dataset, images: np.ndarray | Pixels) -> np.ndarray | Pixels:
-        if isinstance(images, Pixels):
-            return Pixels(images.source, images.indices, self.mean, self.std)
-        if (dataset.mean, dataset.std) == (self.mean, self.std):
-            return images
-        mean, std = (np.asarray(constant) for constant in (self.mean, self.std))
-        factor, shift = np.asarray(dataset.std) / std, (np.asarray(dataset.mean) - mean) / std
-        return images * per_channel(factor, images.dtype) + per_channel(shift, images.dtype)
+
+def renormalised(dataset: Dataset, mean: Constant, std: Constant) -> Dataset:
+    """The same images with other constants: what was (p − m) / s becomes (p − mean) / std.
+
+    >>> from minicnn import data
+    >>> digits = data.load("digits")
+    >>> other = renormalised(digits, 0.0, 1.0)
+    >>> float(other.train.images.min()), float(other.train.images.max().round(6))
+    (0.0, 1.0)
+    """
+    splits = {
+        name: Split(_renormalised(split.images, dataset, mean, std), split.labels)
+        for name, split in dataset.splits().items()
+    }
+    return Dataset(dataset.name, **splits, class_names=dataset.class_names, mean=mean, std=std)
+
+
+def _renormalised(
+    images: np.ndarray | Pixels, dataset: Dataset, mean: Constant, std: Constant
+) -> np.ndarray | Pixels:
+    if isinstance(images, Pixels):
+        return Pixels(images.source, images.indices, mean, std)
+    if (dataset.mean, dataset.std) == (mean, std):
+        return images
+    factor = np.asarray(dataset.std) / np.asarray(std)
+    shift = (np.asarray(dataset.mean) - np.asarray(mean)) / np.asarray(std)
+    return images * per_channel(factor, images.dtype) + per_channel(shift, images.dtype)
 
 
 def open_run(path: str | Path) -> Trained:
@@ -71,7 +88,7 @@ def open_run(path: str | Path) -> Trained:
     try:
         about = found.document["about"]
         options, pixels = read(about["options"]), about["data"]
-        mean, std = _constant(pixels["mean"]), _constant(pixels["std"])
+        mean, std = constant(pixels["mean"]), constant(pixels["std"])
         model = models.create(options.model, **about["network"])
         classes, epochs, how = tuple(about["classes"]), found.document["epoch"], about["preprocessing"]
         preprocessing = None if how is None else models.Preprocessing.from_dict(how)
@@ -87,7 +104,15 @@ def open_run(path: str | Path) -> Trained:
     return Trained(model, options, classes, mean, std, epochs, found.path, preprocessing)
 
 
-def _constant(value: Any) -> Constant:
+def constants(path: Path) -> tuple[Constant, Constant] | None:
+    """The mean and deviation with which a training saw its images; None for a file of weights alone."""
+    if not path.is_dir() and path.name != CHECKPOINT:
+        return None
+    pixels = _checkpoint(path).document.get("about", {}).get("data")
+    return pixels and (constant(pixels["mean"]), constant(pixels["std"]))
+
+
+def constant(value: Any) -> Constant:
     """A mean or deviation, of all channels or of each, out of JSON."""
     return tuple(map(float, value)) if isinstance(value, list) else float(value)
 
