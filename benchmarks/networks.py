@@ -148,6 +148,7 @@ NETWORKS = {
     "resnet50": _imagenet("resnet50", 8),
     "densenet121": _imagenet("densenet121", 8),
     "mobilenet_v2": _imagenet("mobilenet_v2", 8),
+    "efficientnet_b0": _imagenet("efficientnet_b0", 8),
 }
 STACK = Network(8, (0, 0, 0), 10, _with_minicnn(stack), _with_torch(stack))
 

@@ -115,7 +115,8 @@ def _wanted(operation: str, backend: str) -> str:
 
 def _set_for(operation: str) -> str:
     """What was set for a part, for the part that it does and more ("…_clipped"), or for the whole."""
-    for name in (operation, operation.removesuffix("_clipped"), operation.partition(".")[0]):
+    part = operation.removesuffix("_clipped").removesuffix("_silu")
+    for name in (operation, part, operation.partition(".")[0]):
         if name in _algorithms:
             return _algorithms[name]
     return "auto"

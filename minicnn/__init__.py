@@ -14,8 +14,9 @@ The rooms, from the ground up; each imports only from those before it:
     functional  one class per operation, forward above backward
     tensor      Tensor: a Variable with operators
     nn, optim   layers, initialisers, optimisers, schedules
+    weights     files of weights: safetensors, PyTorch's, NumPy's, Keras's
     models      the networks, as tables
-    data, train, gradcheck, cli
+    data, train, gradcheck, explain, cli
 """
 
 from pathlib import Path
@@ -25,8 +26,9 @@ from pathlib import Path
 if not (Path(__file__).parent / "kernels").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
-from minicnn import functional, models, nn, optim, random
+from minicnn import functional, models, nn, optim, random, weights
 from minicnn.autograd import Function, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minicnn.explain import explain
 from minicnn.functional import (
     cat,
     clip,
@@ -60,6 +62,7 @@ __all__ = [
     "empty",
     "enable_grad",
     "exp",
+    "explain",
     "from_numpy",
     "functional",
     "get_num_threads",
@@ -87,6 +90,7 @@ __all__ = [
     "tensor",
     "trace",
     "use",
+    "weights",
     "where",
     "zeros",
 ]

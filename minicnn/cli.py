@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -29,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a terminal that knows no × gets a ? rather than an error
             stream.reconfigure(errors="replace")
     try:
-        return _run(sys.argv[1:] if arguments is None else list(arguments))
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn  # type: ignore[assignment]
+            return _run(sys.argv[1:] if arguments is None else list(arguments))
     except Stop as stop:
         return _complain(str(stop), stop.code)
     except KeyboardInterrupt:
@@ -67,6 +70,11 @@ def _run(arguments: list[str]) -> int:
 def _complain(line: str, code: int) -> int:
     print(f"minicnn: {' '.join(line.split())}", file=sys.stderr)
     return code
+
+
+def _warn(message: Warning | str, *where: Any) -> None:
+    """A warning as one line, without the place in minicnn that it comes from."""
+    print(f"minicnn: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _os_error(error: OSError) -> str:

@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,12 +123,14 @@ class Summary:
 def summarize(
     model: nn.Module, input_shape: tuple[int, ...], batch_size: int = 1, name: str | None = None
 ) -> Summary:
-    """Count what each layer of a network holds and does, by running it once on one image of zeros.
+    """Count what each layer of a network holds and does, by running it once on a batch of no images.
 
-    The pass runs in evaluation mode without a graph; afterwards every module is in the mode it was in, also
-    when the pass fails. There is one row for every call of a module with no modules inside it, and one for a
-    module that has some but owns parameters besides. Work that ``forward`` does by functions rather than by
-    modules is not seen.
+    Shapes, which are all that is wanted, pass through the layers all the same, and nothing is computed: what
+    the weights are does not matter, and the largest network takes a moment. (On a GPU, where no kernel can
+    be launched for nothing, the batch is one image of zeros.) The pass runs in evaluation mode without a
+    graph; afterwards every module is in the mode it was in, also when the pass fails. There is one row for
+    every call of a module with no modules inside it, and one for a module that has some but owns parameters
+    besides. Work that ``forward`` does by functions rather than by modules is not seen.
 
     Multiply-accumulates, biases not counted, all other layers 0:
 
@@ -146,8 +149,9 @@ def summarize(
     memory are left out, in training also the input batch itself. The figure for inference is exact for layers
     in a row; where a network branches, the branch that waits is not in it.
 
-    Shapes: ``input_shape`` is that of one image, without the batch: (C, H, W), or (features,). Everything is
-    measured on one image and multiplied by ``batch_size``, so a batch of any size can be asked about.
+    Shapes: ``input_shape`` is that of one image, without the batch: (C, H, W), or (features,). The first axis
+    of every layer's output is taken to be the batch; its other axes are those of one image, and everything is
+    that image's times ``batch_size``, so a batch of any size can be asked about.
     ``name`` heads the table in place of the name of the network's class.
 
     Raises TypeError when ``model`` is not a module, ValueError for sizes that are not positive integers, and
@@ -169,7 +173,7 @@ def summarize(
 
     recorder = _Recorder(model, batch_size)
     with recorder.attached(), inference(model), no_grad(), kernels.use("numpy"):  # which need no compiling
-        model(_one_image(model, sizes))
+        model(_images(model, sizes))
     recorder.add_modules_that_did_not_run()
 
     rows = tuple(recorder.rows)
@@ -223,12 +227,12 @@ class _Recorder:
     def _record(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
         N = self._batch_size
         outputs = _tensors(output)
-        shape = (N * outputs[0].shape[0], *outputs[0].shape[1:]) if outputs and outputs[0].shape else ()
+        shape = (N, *outputs[0].shape[1:]) if outputs and outputs[0].shape else ()
         held = 0
         if not _has_children(module):  # a container's output is that of a layer inside it
-            held = 0 if isinstance(module, _VIEWS) else N * sum(y.data.nbytes for y in outputs)
-            read = N * sum(x.data.nbytes for x in _tensors(inputs))
-            written = 0 if isinstance(module, nn.Dropout | nn.Dropout2d) else held
+            held = 0 if isinstance(module, _VIEWS) else N * sum(map(_image_bytes, outputs))
+            read = N * sum(map(_image_bytes, _tensors(inputs)))
+            written = 0 if isinstance(module, nn.Dropout | nn.Dropout2d | nn.StochasticDepth) else held
             self.largest_pair = max(self.largest_pair, read + written)
         self._add(name, module, shape, N * _macs(module, output), held)
 
@@ -247,10 +251,10 @@ class _Recorder:
 
 
 def _macs(module: nn.Module, output: Any) -> int:
-    """Each output value of these layers is one dot product with one filter, or one row, of the weights."""
+    """For one image: each value of these layers is a dot product with one filter, or row, of the weights."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         w = module.weight.data
-        return output.data.size * (w.size // w.shape[0])
+        return prod(output.shape[1:]) * (w.size // w.shape[0])
     return 0
 
 
@@ -270,10 +274,17 @@ def _own_parameters(module: nn.Module) -> list[Tensor]:
     return [p for name, p in module.named_parameters() if "." not in name]
 
 
-def _one_image(model: nn.Module, sizes: tuple[int, ...]) -> Tensor:
-    """A batch of one, of zeros, in the dtype and on the device of the network's parameters, if it has any."""
+def _image_bytes(x: Tensor) -> int:
+    """What one image of a batch takes."""
+    return prod(x.shape[1:]) * x.data.itemsize
+
+
+def _images(model: nn.Module, sizes: tuple[int, ...]) -> Tensor:
+    """No images, on a GPU one, in the dtype and on the device of the network's parameters, if it has any."""
     own = next(model.parameters(), None)
-    return zeros(1, *sizes) if own is None else zeros(1, *sizes, dtype=own.dtype, device=own.device)
+    if own is None:
+        return zeros(0, *sizes)
+    return zeros(0 if own.device == "cpu" else 1, *sizes, dtype=own.dtype, device=own.device)
 
 
 def _is_positive_int(value: object) -> bool:

@@ -216,7 +216,7 @@ class AlexNetBN(nn.Module):
         return self.classifier(self.flatten(x))  # N × num_classes
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=61_100_840, macs=714_188_480)
 def alexnet(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -224,11 +224,11 @@ def alexnet(
     width: int = 64,
     hidden: int = 4096,
 ) -> AlexNet:
-    """AlexNet of 2014, one tower, torchvision's: 61,100,840 parameters."""
+    """AlexNet of 2014, one tower, torchvision's."""
     return AlexNet(num_classes, in_channels, dropout, width, hidden)
 
 
-@register(input_shape=(3, 227, 227))
+@register(input_shape=(3, 227, 227), year=2012, parameters=62_378_344, macs=1_135_256_096)
 def alexnet_2012(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -236,11 +236,11 @@ def alexnet_2012(
     width: int = 64,
     hidden: int = 4096,
 ) -> AlexNet2012:
-    """AlexNet of 2012 in one tower, with response normalisation: 62,378,344 parameters."""
+    """AlexNet of 2012 in one tower, with response normalisation."""
     return AlexNet2012("alexnet_2012", num_classes, in_channels, dropout, width, hidden, two_groups=False)
 
 
-@register(input_shape=(3, 227, 227))
+@register(input_shape=(3, 227, 227), year=2012, parameters=60_965_224, macs=724_406_816)
 def alexnet_2012_groups(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -248,13 +248,13 @@ def alexnet_2012_groups(
     width: int = 64,
     hidden: int = 4096,
 ) -> AlexNet2012:
-    """AlexNet of 2012 in two groups, as on two cards: 60,965,224 parameters."""
+    """AlexNet of 2012 in two groups, as on two cards."""
     return AlexNet2012(
         "alexnet_2012_groups", num_classes, in_channels, dropout, width, hidden, two_groups=True
     )
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), parameters=24_815_697, buffers=19_136, macs=743_251_072)
 def alexnet_bn(
     num_classes: int = 17,
     in_channels: int = 3,
@@ -262,7 +262,7 @@ def alexnet_bn(
     width: int = 64,
     hidden: int = 4096,
 ) -> AlexNetBN:
-    """AlexNet with batch norm for 17 classes, the course's: 24,815,697 parameters.
+    """AlexNet with batch norm for 17 classes, the course's.
 
     Layout inferred from the count, from the output sizes (54, 26, 26, 12, 10, 8, 6, 2) and from the 19,136
     statistics; the rate of dropout is this project's choice.

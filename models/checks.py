@@ -41,6 +41,14 @@ def check_positive(name: str, **values: int) -> None:
             raise ValueError(f"{name}: {option} must be a positive integer, but is {value!r}")
 
 
+def check_multiple(name: str, divisor: int, **values: int) -> None:
+    """Refuse an option that is not a positive multiple of ``divisor``; raises ValueError naming it."""
+    check_positive(name, **values)
+    for option, value in values.items():
+        if value % divisor:
+            raise ValueError(f"{name}: {option} must be a multiple of {divisor}, but is {value}")
+
+
 def check_depths(name: str, depths: Sequence[int], stages: int) -> None:
     """Refuse depths that are not one positive integer for each stage; raises ValueError."""
     if not isinstance(depths, Sequence) or len(depths) != stages:

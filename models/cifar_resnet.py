@@ -71,79 +71,79 @@ class CifarResNet(nn.Module):
         return self.fc(self.flatten(x))  # N × num_classes
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=269_722, buffers=1_376, macs=40_551_040)
 def cifar_resnet20(
     num_classes: int = 10, in_channels: int = 3, width: int = 16, shortcut: str = "A", n: int = 3
 ) -> CifarResNet:
-    """ResNet of 20 layers for CIFAR-10: 269,722 parameters."""
+    """ResNet of 20 layers for CIFAR-10."""
     return CifarResNet("cifar_resnet20", n, num_classes, in_channels, width, shortcut)
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=464_154, buffers=2_272, macs=68_862_592)
 def cifar_resnet32(
     num_classes: int = 10, in_channels: int = 3, width: int = 16, shortcut: str = "A", n: int = 5
 ) -> CifarResNet:
-    """ResNet of 32 layers for CIFAR-10: 464,154 parameters."""
+    """ResNet of 32 layers for CIFAR-10."""
     return CifarResNet("cifar_resnet32", n, num_classes, in_channels, width, shortcut)
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=658_586, buffers=3_168, macs=97_174_144)
 def cifar_resnet44(
     num_classes: int = 10, in_channels: int = 3, width: int = 16, shortcut: str = "A", n: int = 7
 ) -> CifarResNet:
-    """ResNet of 44 layers for CIFAR-10: 658,586 parameters."""
+    """ResNet of 44 layers for CIFAR-10."""
     return CifarResNet("cifar_resnet44", n, num_classes, in_channels, width, shortcut)
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=853_018, buffers=4_064, macs=125_485_696)
 def cifar_resnet56(
     num_classes: int = 10, in_channels: int = 3, width: int = 16, shortcut: str = "A", n: int = 9
 ) -> CifarResNet:
-    """ResNet of 56 layers for CIFAR-10: 853,018 parameters."""
+    """ResNet of 56 layers for CIFAR-10."""
     return CifarResNet("cifar_resnet56", n, num_classes, in_channels, width, shortcut)
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=1_727_962, buffers=8_096, macs=252_887_680)
 def cifar_resnet110(
     num_classes: int = 10, in_channels: int = 3, width: int = 16, shortcut: str = "A", n: int = 18
 ) -> CifarResNet:
-    """ResNet of 110 layers for CIFAR-10: 1,727,962 parameters."""
+    """ResNet of 110 layers for CIFAR-10."""
     return CifarResNet("cifar_resnet110", n, num_classes, in_channels, width, shortcut)
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=19_421_274, buffers=89_632, macs=2_829_238_912)
 def cifar_resnet1202(
     num_classes: int = 10, in_channels: int = 3, width: int = 16, shortcut: str = "A", n: int = 200
 ) -> CifarResNet:
-    """ResNet of 1202 layers for CIFAR-10: 19,421,274 parameters."""
+    """ResNet of 1202 layers for CIFAR-10."""
     return CifarResNet("cifar_resnet1202", n, num_classes, in_channels, width, shortcut)
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=269_722, buffers=1_376, macs=40_551_040)
 def cifar_plain20(num_classes: int = 10, in_channels: int = 3, width: int = 16, n: int = 3) -> CifarResNet:
-    """The 20 layers of cifar_resnet20 without shortcuts: 269,722 parameters."""
+    """The 20 layers of cifar_resnet20 without shortcuts."""
     return CifarResNet("cifar_plain20", n, num_classes, in_channels, width, shortcut="none")
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=464_154, buffers=2_272, macs=68_862_592)
 def cifar_plain32(num_classes: int = 10, in_channels: int = 3, width: int = 16, n: int = 5) -> CifarResNet:
-    """The 32 layers of cifar_resnet32 without shortcuts: 464,154 parameters."""
+    """The 32 layers of cifar_resnet32 without shortcuts."""
     return CifarResNet("cifar_plain32", n, num_classes, in_channels, width, shortcut="none")
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=658_586, buffers=3_168, macs=97_174_144)
 def cifar_plain44(num_classes: int = 10, in_channels: int = 3, width: int = 16, n: int = 7) -> CifarResNet:
-    """The 44 layers of cifar_resnet44 without shortcuts: 658,586 parameters."""
+    """The 44 layers of cifar_resnet44 without shortcuts."""
     return CifarResNet("cifar_plain44", n, num_classes, in_channels, width, shortcut="none")
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=853_018, buffers=4_064, macs=125_485_696)
 def cifar_plain56(num_classes: int = 10, in_channels: int = 3, width: int = 16, n: int = 9) -> CifarResNet:
-    """The 56 layers of cifar_resnet56 without shortcuts: 853,018 parameters."""
+    """The 56 layers of cifar_resnet56 without shortcuts."""
     return CifarResNet("cifar_plain56", n, num_classes, in_channels, width, shortcut="none")
 
 
-@register(input_shape=(3, 32, 32))
+@register(input_shape=(3, 32, 32), year=2015, parameters=1_727_962, buffers=8_096, macs=252_887_680)
 def cifar_plain110(num_classes: int = 10, in_channels: int = 3, width: int = 16, n: int = 18) -> CifarResNet:
-    """The 110 layers of cifar_resnet110 without shortcuts: 1,727,962 parameters."""
+    """The 110 layers of cifar_resnet110 without shortcuts."""
     return CifarResNet("cifar_plain110", n, num_classes, in_channels, width, shortcut="none")

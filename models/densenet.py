@@ -140,7 +140,7 @@ class DenseNet(nn.Module):
         return self.classifier(self.flatten(x))  # N × num_classes
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2016, parameters=7_978_856, buffers=83_648, macs=2_834_161_664)
 def densenet121(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -150,11 +150,11 @@ def densenet121(
     width: int = 64,
     bottleneck: int = 4,
 ) -> DenseNet:
-    """DenseNet of 121 layers, each of which sees all before it: 7,978,856 parameters."""
+    """DenseNet of 121 layers, each of which sees all before it."""
     return DenseNet("densenet121", depths, num_classes, in_channels, dropout, growth, width, bottleneck)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2016, parameters=14_149_480, buffers=158_400, macs=3_359_843_328)
 def densenet169(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -164,11 +164,11 @@ def densenet169(
     width: int = 64,
     bottleneck: int = 4,
 ) -> DenseNet:
-    """DenseNet of 169 layers, each of which sees all before it: 14,149,480 parameters."""
+    """DenseNet of 169 layers, each of which sees all before it."""
     return DenseNet("densenet169", depths, num_classes, in_channels, dropout, growth, width, bottleneck)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2016, parameters=20_013_928, buffers=229_056, macs=4_291_365_888)
 def densenet201(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -178,5 +178,5 @@ def densenet201(
     width: int = 64,
     bottleneck: int = 4,
 ) -> DenseNet:
-    """DenseNet of 201 layers, each of which sees all before it: 20,013,928 parameters."""
+    """DenseNet of 201 layers, each of which sees all before it."""
     return DenseNet("densenet201", depths, num_classes, in_channels, dropout, growth, width, bottleneck)

@@ -4,11 +4,12 @@ C. Szegedy et al., "Going deeper with convolutions", CVPR 2015 (arXiv:1409.4842)
 and figures 2 and 3.
 
 What it introduced is the Inception module: 1×1, 3×3 and 5×5 convolutions and a pooling see the same maps, and
-their outputs are put one after another, so that the next layer finds patterns of several sizes. What makes
-that affordable is the 1×1 convolution before the larger ones, which reduces the maps first: 5×5 to 32 maps
-from 200 of 32×32 takes 164 million multiplications, and by way of 16 maps 16 million. Two small classifiers
-halfway (auxiliary heads) send the gradient into the lower layers, in training only; their losses count
-0.3 each.
+their outputs are put one after another, so that the next layer finds patterns of several sizes. Done naively
+(figure 2a) that is dear, and maps become more from module to module, as a pooling gives all it was given.
+What makes it affordable (figure 2b) is the 1×1 convolution before the larger ones and after the pooling,
+which reduces the maps: 5×5 to 32 maps from 200 of 32×32 takes 163,840,000 multiplications, and by way of 16
+maps 16,384,000. Two small classifiers halfway (auxiliary heads) send the gradient into the lower layers, in
+training only; their losses count 0.3 each.
 
 The paper's network, ``googlenet_2014``, has biases, response normalisation and windows of 5×5. torchvision's,
 ``googlenet``, has batch norm in their place, and by an old mistake 3×3 where the paper says 5×5; as its
@@ -24,6 +25,7 @@ from typing import NamedTuple
 from minicnn import functional as F
 from minicnn import nn
 from minicnn.models.checks import check_images, check_positive, check_size
+from minicnn.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from minicnn.models.registry import register
 from minicnn.tensor import Tensor
 
@@ -123,13 +125,17 @@ class GoogLeNet(nn.Module):
         dropout: float = 0.2,
         dropout_aux: float = 0.7,
         width: int = 64,
+        transform_input: bool = False,
         paper: bool = False,
     ) -> None:
         super().__init__()
         check_positive(name, num_classes=num_classes, in_channels=in_channels, width=width)
+        if transform_input and in_channels != 3:
+            raise ValueError(f"{name}: transform_input is for 3 colours, but in_channels is {in_channels}")
         if width % 4:
             raise ValueError(f"{name}: width must be a multiple of 4, but is {width}")
         self.name, self.in_channels, self.aux_logits, self.paper = name, in_channels, aux_logits, paper
+        self.transform_input = transform_input
         bn, K = not paper, 5 if paper else 3
 
         def scaled(maps: int) -> int:
@@ -179,6 +185,8 @@ class GoogLeNet(nn.Module):
             check_images(self.name, x, (self.in_channels, 224, 224))
         why = "the first layer and four poolings halve them"
         check_size(self.name, x, self.in_channels, 31 if self.paper else 15, why)
+        if self.transform_input:
+            x = from_imagenet(x)
         x = self.conv1(x)  # N × 64 × 112 × 112
         x = self.lrn1(self.maxpool1(x))  # N × 64 × 56 × 56
         x = self.conv2(x)  # N × 64 × 56 × 56
@@ -202,7 +210,23 @@ class GoogLeNet(nn.Module):
         return x if aux1 is None or aux2 is None else GoogLeNetOutput(x, aux2, aux1)
 
 
-@register(input_shape=(3, 224, 224))
+def from_imagenet(x: Tensor) -> Tensor:
+    """Images (N, 3, H, W) as torchvision's networks take them, as TensorFlow's take them: from −1 to 1.
+
+    The former are normalised, (p − mean) / std with the mean and deviation of ImageNet's colours; the latter
+    are (p − 0.5) / 0.5. The weights that torchvision publishes for this network are TensorFlow's.
+
+    >>> import minicnn as mc
+    >>> white = (1 - mc.tensor(IMAGENET_MEAN)) / mc.tensor(IMAGENET_STD)
+    >>> from_imagenet(white.reshape(1, 3, 1, 1)).data.ravel().round(5).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    colours = zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    turned = [x[:, c : c + 1] * (std / 0.5) + (mean - 0.5) / 0.5 for c, (mean, std) in enumerate(colours)]
+    return F.cat(turned, dim=1)
+
+
+@register(input_shape=(3, 224, 224), year=2014, parameters=6_624_904, buffers=14_560, macs=1_498_376_192)
 def googlenet(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -210,16 +234,20 @@ def googlenet(
     dropout: float = 0.2,
     dropout_aux: float = 0.7,
     width: int = 64,
+    transform_input: bool = False,
 ) -> GoogLeNet:
-    """GoogLeNet with batch norm, torchvision's: 6,624,904 parameters.
+    """GoogLeNet with batch norm, torchvision's.
 
     ``aux_logits=True`` adds the auxiliary heads, 13,004,888 parameters in all; in training the network then
-    returns three logits (:class:`GoogLeNetOutput`). torchvision's weight file has the heads in it.
+    returns three logits (:class:`GoogLeNetOutput`). torchvision's weight file has the heads in it, though
+    nobody trained them, and wants ``transform_input=True``: see :func:`from_imagenet`.
     """
-    return GoogLeNet("googlenet", num_classes, in_channels, aux_logits, dropout, dropout_aux, width)
+    return GoogLeNet(
+        "googlenet", num_classes, in_channels, aux_logits, dropout, dropout_aux, width, transform_input
+    )
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=6_998_552, macs=1_582_671_872)
 def googlenet_2014(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -228,7 +256,7 @@ def googlenet_2014(
     dropout_aux: float = 0.7,
     width: int = 64,
 ) -> GoogLeNet:
-    """GoogLeNet as in the paper, with real 5×5 windows: 6,998,552 parameters.
+    """GoogLeNet as in the paper, with real 5×5 windows.
 
     13,378,280 with the auxiliary heads (``aux_logits=True``), with which it trains on 224×224 pixels only.
     """

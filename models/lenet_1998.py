@@ -191,9 +191,9 @@ class LeNet5Of1998(nn.Module):
         return -self.output(x)  # N × num_classes
 
 
-@register(input_shape=(1, 32, 32))
+@register(input_shape=(1, 32, 32), year=1998, parameters=60_000, buffers=840, macs=325_680)
 def lenet5_1998(num_classes: int = 10, in_channels: int = 1) -> LeNet5Of1998:
-    """LeNet-5 as published in 1998, with trained subsampling and drawn codes: 60,000 parameters.
+    """LeNet-5 as published in 1998, with trained subsampling and drawn codes.
 
     340,908 connections. At most ten classes, those of which there is a drawing.
 

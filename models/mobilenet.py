@@ -145,7 +145,7 @@ def _check_options(name: str, in_channels: int, width_mult: float) -> None:
         raise ValueError(f"{name}: width_mult must be a number > 0, but is {width_mult!r}")
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2017, parameters=4_231_976, buffers=21_888, macs=568_740_352)
 def mobilenet_v1(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -153,7 +153,7 @@ def mobilenet_v1(
     dropout: float = 0.001,
     table: tuple[tuple[int, int], ...] = SEPARABLE,
 ) -> MobileNet:
-    """MobileNet, 13 depthwise separable convolutions: 4,231,976 parameters.
+    """MobileNet, 13 depthwise separable convolutions.
 
     ``width_mult`` is the paper's α, the factor on all maps (section 3.3); ``table`` takes another list of
     (maps, stride).
@@ -170,7 +170,7 @@ def mobilenet_v1(
     return MobileNet("mobilenet_v1", features, num_classes, in_channels, dropout)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2018, parameters=3_504_872, buffers=34_112, macs=300_774_272)
 def mobilenet_v2(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -178,7 +178,7 @@ def mobilenet_v2(
     dropout: float = 0.2,
     table: tuple[tuple[int, int, int, int], ...] = INVERTED,
 ) -> MobileNet:
-    """MobileNet of version 2, 17 inverted residuals: 3,504,872 parameters.
+    """MobileNet of version 2, 17 inverted residuals.
 
     ``width_mult`` is the factor on all maps (the last convolution keeps at least its 1280); ``table`` takes
     another list of stages (t, c, n, s).

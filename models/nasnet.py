@@ -273,7 +273,7 @@ class NASNet(nn.Module):
         return self.last_linear(self.dropout(self.flatten(x)))  # N × num_classes
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2017, parameters=5_289_978, buffers=36_738, macs=563_638_816)
 def nasnetamobile(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -283,13 +283,13 @@ def nasnetamobile(
     cells: int = 4,
     count_include_pad: bool = False,
 ) -> NASNet:
-    """NASNet-A for telephones, 4 @ 1056, three times four searched cells: 5,289,978 parameters."""
+    """NASNet-A for telephones, 4 @ 1056, three times four searched cells."""
     return NASNet(
         "nasnetamobile", num_classes, in_channels, dropout, width, stem, cells, False, count_include_pad
     )
 
 
-@register(input_shape=(3, 331, 331))
+@register(input_shape=(3, 331, 331), year=2017, parameters=88_753_150, buffers=196_668, macs=23_783_414_658)
 def nasnetalarge(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -299,7 +299,7 @@ def nasnetalarge(
     cells: int = 6,
     count_include_pad: bool = True,
 ) -> NASNet:
-    """NASNet-A, 6 @ 4032, three times six searched cells: 88,753,150 parameters."""
+    """NASNet-A, 6 @ 4032, three times six searched cells."""
     return NASNet(
         "nasnetalarge", num_classes, in_channels, dropout, width, stem, cells, True, count_include_pad
     )

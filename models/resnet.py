@@ -210,7 +210,7 @@ class ResNet(nn.Module):
         return self.fc(self.flatten(x))  # N × num_classes
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2015, parameters=11_689_512, buffers=9_600, macs=1_814_073_344)
 def resnet18(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -219,13 +219,13 @@ def resnet18(
     zero_init_residual: bool = False,
     shortcut: str = "B",
 ) -> ResNet:
-    """ResNet of 18 layers, in blocks of two: 11,689,512 parameters."""
+    """ResNet of 18 layers, in blocks of two."""
     return ResNet(
         "resnet18", BasicBlock, depths, num_classes, in_channels, width, zero_init_residual, shortcut
     )
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2015, parameters=21_797_672, buffers=17_024, macs=3_663_761_408)
 def resnet34(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -234,13 +234,13 @@ def resnet34(
     zero_init_residual: bool = False,
     shortcut: str = "B",
 ) -> ResNet:
-    """ResNet of 34 layers, in blocks of two: 21,797,672 parameters."""
+    """ResNet of 34 layers, in blocks of two."""
     return ResNet(
         "resnet34", BasicBlock, depths, num_classes, in_channels, width, zero_init_residual, shortcut
     )
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2015, parameters=25_557_032, buffers=53_120, macs=4_089_184_256)
 def resnet50(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -250,7 +250,7 @@ def resnet50(
     shortcut: str = "B",
     stride_on: str = "3x3",
 ) -> ResNet:
-    """ResNet of 50 layers, in bottlenecks of three: 25,557,032 parameters."""
+    """ResNet of 50 layers, in bottlenecks of three."""
     return ResNet(
         "resnet50",
         Bottleneck,
@@ -264,7 +264,7 @@ def resnet50(
     )
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2015, parameters=44_549_160, buffers=105_344, macs=7_801_405_440)
 def resnet101(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -274,7 +274,7 @@ def resnet101(
     shortcut: str = "B",
     stride_on: str = "3x3",
 ) -> ResNet:
-    """ResNet of 101 layers, in bottlenecks of three: 44,549,160 parameters."""
+    """ResNet of 101 layers, in bottlenecks of three."""
     return ResNet(
         "resnet101",
         Bottleneck,
@@ -288,7 +288,7 @@ def resnet101(
     )
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2015, parameters=60_192_808, buffers=151_424, macs=11_513_626_624)
 def resnet152(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -298,7 +298,7 @@ def resnet152(
     shortcut: str = "B",
     stride_on: str = "3x3",
 ) -> ResNet:
-    """ResNet of 152 layers, in bottlenecks of three: 60,192,808 parameters."""
+    """ResNet of 152 layers, in bottlenecks of three."""
     return ResNet(
         "resnet152",
         Bottleneck,
@@ -312,17 +312,17 @@ def resnet152(
     )
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2015, parameters=11_515_688, buffers=7_808, macs=1_794_805_760)
 def plain18(
     num_classes: int = 1000, in_channels: int = 3, width: int = 64, depths: Sequence[int] = (2, 2, 2, 2)
 ) -> ResNet:
-    """The 18 layers of resnet18 without shortcuts: 11,515,688 parameters."""
+    """The 18 layers of resnet18 without shortcuts."""
     return ResNet("plain18", BasicBlock, depths, num_classes, in_channels, width, shortcut="none")
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2015, parameters=21_623_848, buffers=15_232, macs=3_644_493_824)
 def plain34(
     num_classes: int = 1000, in_channels: int = 3, width: int = 64, depths: Sequence[int] = (3, 4, 6, 3)
 ) -> ResNet:
-    """The 34 layers of resnet34 without shortcuts: 21,623,848 parameters."""
+    """The 34 layers of resnet34 without shortcuts."""
     return ResNet("plain34", BasicBlock, depths, num_classes, in_channels, width, shortcut="none")

@@ -163,89 +163,89 @@ class VGG(nn.Module):
         return self.classifier(self.flatten(x))  # N × num_classes
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=132_863_336, macs=7_609_090_048)
 def vgg11(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 11 layers, column A of the paper: 132,863,336 parameters."""
+    """VGG of 11 layers, column A of the paper."""
     return VGG("vgg11", A, num_classes, in_channels, dropout, width, hidden)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=133_047_848, macs=11_308_466_176)
 def vgg13(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 13 layers, column B of the paper: 133,047,848 parameters."""
+    """VGG of 13 layers, column B of the paper."""
     return VGG("vgg13", B, num_classes, in_channels, dropout, width, hidden)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=138_357_544, macs=15_470_264_320)
 def vgg16(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 16 layers, column D of the paper: 138,357,544 parameters."""
+    """VGG of 16 layers, column D of the paper."""
     return VGG("vgg16", D, num_classes, in_channels, dropout, width, hidden)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=143_667_240, macs=19_632_062_464)
 def vgg19(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 19 layers, column E of the paper: 143,667,240 parameters."""
+    """VGG of 19 layers, column E of the paper."""
     return VGG("vgg19", E, num_classes, in_channels, dropout, width, hidden)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=133_638_952, macs=11_770_888_192)
 def vgg16_c(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 16 layers, column C of the paper with 1×1 convolutions: 133,638,952 parameters."""
+    """VGG of 16 layers, column C of the paper with 1×1 convolutions."""
     return VGG("vgg16_c", C, num_classes, in_channels, dropout, width, hidden)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=132_868_840, buffers=5_504, macs=7_609_090_048)
 def vgg11_bn(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 11 layers, column A, with batch norm: 132,868,840 parameters."""
+    """VGG of 11 layers, column A, with batch norm."""
     return VGG("vgg11_bn", A, num_classes, in_channels, dropout, width, hidden, batch_norm=True)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=133_053_736, buffers=5_888, macs=11_308_466_176)
 def vgg13_bn(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 13 layers, column B, with batch norm: 133,053,736 parameters."""
+    """VGG of 13 layers, column B, with batch norm."""
     return VGG("vgg13_bn", B, num_classes, in_channels, dropout, width, hidden, batch_norm=True)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=138_365_992, buffers=8_448, macs=15_470_264_320)
 def vgg16_bn(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 16 layers, column D, with batch norm: 138,365,992 parameters."""
+    """VGG of 16 layers, column D, with batch norm."""
     return VGG("vgg16_bn", D, num_classes, in_channels, dropout, width, hidden, batch_norm=True)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=143_678_248, buffers=11_008, macs=19_632_062_464)
 def vgg19_bn(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 19 layers, column E, with batch norm: 143,678,248 parameters."""
+    """VGG of 19 layers, column E, with batch norm."""
     return VGG("vgg19_bn", E, num_classes, in_channels, dropout, width, hidden, batch_norm=True)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=133_647_400, buffers=8_448, macs=11_770_888_192)
 def vgg16_c_bn(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 16 layers, column C, with batch norm: 133,647,400 parameters."""
+    """VGG of 16 layers, column C, with batch norm."""
     return VGG("vgg16_c_bn", C, num_classes, in_channels, dropout, width, hidden, batch_norm=True)
 
 
-@register(input_shape=(3, 224, 224))
+@register(input_shape=(3, 224, 224), year=2014, parameters=132_863_336, macs=7_609_090_048)
 def vgg11_lrn(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, hidden: int = 4096
 ) -> VGG:
-    """VGG of 11 layers, column A-LRN, with local response normalisation: 132,863,336 parameters."""
+    """VGG of 11 layers, column A-LRN, with local response normalisation."""
     return VGG("vgg11_lrn", A, num_classes, in_channels, dropout, width, hidden, lrn=True)

@@ -5,11 +5,15 @@ the tensors of all tests are made on the GPU, or without one on the emulated GPU
 """
 
 import contextlib
+import importlib
+import importlib.util
 import os
+from collections.abc import Iterator
 
 import pytest
 from emulator import use
 from emulator.stand_ins import stand_ins
+from http_server import Server
 from hypothesis import settings
 
 import minicnn as mc
@@ -63,3 +67,36 @@ def _same_start():
     mc.manual_seed(0)
     with mc.use(backend.current_backend()):
         yield
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A web server on this machine."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def torchvision():
+    """torchvision.models.
+
+    A torchvision built for another PyTorch cannot load its own operators, and fails where it describes them.
+    No network here needs them, so it is enough to declare them.
+    """
+    torch = pytest.importorskip("torch")
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    try:
+        models = importlib.import_module("torchvision.models")
+    except RuntimeError:
+        arguments = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", arguments)
+        models = importlib.import_module("torchvision.models")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two pools of threads that wait for each other take longer than one
+    yield models
+    torch.set_num_threads(threads)

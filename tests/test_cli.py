@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import minicnn as mc
-from minicnn import backend, cli, data, models, nn, train
+from minicnn import backend, cli, data, models, nn, train, weights
 from minicnn.train import checkpoint, folders
 
 ROOT = Path(__file__).parent.parent
@@ -341,9 +341,9 @@ def test_a_full_disk_at_the_beginning(run, small, monkeypatch):
 
 def test_a_full_disk_at_the_end(run, small, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_weights", full_disk)
+        patch.setattr(weights, "save", full_disk)
         one_line(run("train", small, "--epochs", 1, "--out", "x"), 1, "No space left on device")
-    assert {path.name for path in Path("x").iterdir()} == {"checkpoint.safetensors"}
+    assert {path.name for path in Path("x").iterdir()} == {"checkpoint.safetensors", "history.csv"}
     assert run("train", small, "--resume", "--no-plots", "--out", "x")[0] == 0
 
 
@@ -366,7 +366,7 @@ def test_ctrl_c_after_training(run, small, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_weights", struck)
+        patch.setattr(weights, "save", struck)
         result = run("train", small, "--epochs", 1, "--no-plots", "--out", "x")
     one_line(
         result, 1, "interrupted; continue from the last checkpoint with: minicnn train small", "--resume"
@@ -394,7 +394,7 @@ def test_mistakes_in_minicnn_are_not_hidden(run, small, monkeypatch):
 
 WRONG = [
     ("trian lenet5", "'trian' is unknown; did you mean 'train'?"),
-    ("", "a command is needed: train, models, summary, gradcheck"),
+    ("", "a command is needed: train, eval, compare, predict, features, augment, "),
     ("train", "MODEL"),
     ("train lenet", "MODEL: 'lenet' is unknown; did you mean 'lenet5'?"),
     ("train lenet5 more", "one argument too many, 'more'"),
@@ -429,7 +429,12 @@ WRONG = [
     ("gradcheck --only conv3d", "did you mean 'conv2d'?"),
     ("gradcheck --seed x", "--seed"),
     ("gradcheck --backend nunpy", "did you mean 'numpy'?"),
-    ("models more", "one argument too many"),
+    ("models more", "argument NAME: 'more' is unknown"),
+    ("models lenet5 more", "one argument too many"),
+    ("summary lenet5 --input 28", "'28', but channels, height and width are expected, as 3x224x224"),
+    ("summary lenet5 --input 1x32x32", "lenet5: x has shape (0, 1, 32, 32), but (N, 1, 28, 28) is expected"),
+    ("summary resnet18 --input 0x32x32", "'0x32x32', but channels"),
+    ("summary lenet5 --classes 0", "whole number of at least 1"),
 ]
 
 
@@ -466,6 +471,8 @@ def test_models_lists_every_network(run):
         assert name in out
     assert "61,706" in out
     assert "1×28×28" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    assert "…" not in out
 
 
 def test_summary_of_lenet5(run):

@@ -303,8 +303,8 @@ def test_the_validation_option_leaves_the_test_images_alone(digits: Dataset) -> 
     [
         (("digit",), ValueError, "no data set 'digit', did you mean 'digits'"),
         (("MNSIT",), ValueError, "no data set 'MNSIT', did you mean 'mnist'"),
-        (("imagenet",), ValueError, r"no data set 'imagenet'.* \(known: digits, mnist\)"),
-        (("",), ValueError, r"no data set '' \(known: digits, mnist\)"),
+        (("imagenet",), ValueError, r"no data set 'imagenet'.* \(known: digits, mnist, "),
+        (("",), ValueError, r"no data set '' \(known: digits, mnist, "),
         (("digits", {"size": 0}), ValueError, "size is 0, but at least 1"),
         (("digits", {"size": 28.0}), TypeError, r"size is 28\.0, but an integer"),
         (("digits", {"data_dir": "there"}), ValueError, "data_dir='there', but 'digits' is in the package"),

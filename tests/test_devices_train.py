@@ -14,9 +14,9 @@ from emulator import module, use
 import minicnn as mc
 from minicnn import backend, data, models, nn, optim
 from minicnn.cli import main
-from minicnn.train import Trainer
-from minicnn.train.checkpoint import load_weights, save_weights
+from minicnn.train import Trainer, load_weights, save_weights
 from minicnn.train.loop import DivergedError, evaluate, train
+from minicnn.train.mixing import CutMix, Either, MixUp
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,25 @@ def test_a_training_on_the_gpu_is_that_of_the_cpu(gpu, digits):
         assert isinstance(found.probabilities, np.ndarray)
     np.testing.assert_allclose(histories[1], histories[0], rtol=1e-5)
     assert histories[2] == histories[1]
+
+
+def test_all_that_a_trainer_can_do_is_the_same_on_the_gpu(gpu, digits):
+    """Clipping, pieces, the average of the weights, mixed batches, frozen layers."""
+    ends = []
+    for device in ("cpu", "cuda"):
+        settings = {"accumulate": 2, "clip_norm": 0.5, "clip_value": 0.01, "ema": 0.9}
+        mix = Either(MixUp(10, 0.4), CutMix(10))
+        trained = trainer(device, batch_size=256, mix=mix, **settings)
+        models.freeze(trained.model, "dense1")
+        before = on_host(trained.model.dense1.weight.data).copy()
+        trained.fit(digits.train, digits.validation, epochs=2)
+        assert (on_host(trained.model.dense1.weight.data) == before).all()
+        assert {p.device for p in trained.average.model.parameters()} == {
+            "cpu" if device == "cpu" else "cuda"
+        }
+        assert all(isinstance(array, np.ndarray) for array in trained.best_weights.values())
+        ends.append([(epoch.loss, epoch.validation_loss) for epoch in trained.history])
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-4)
 
 
 def test_a_step_waits_for_the_gpu_once(gpu, digits, monkeypatch):

@@ -1,6 +1,5 @@
 """Downloads, from a real server on this machine that behaves as badly as servers do."""
 
-import contextlib
 import gzip
 import hashlib
 import http.server
@@ -8,92 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from http_server import Answer, Server, body, redirect, status
 
-from minicnn.data.mnist import ENVIRONMENT_VARIABLE, FILES, PACKED_BOUND, find_files
+from minicnn.data.mnist import ENVIRONMENT_VARIABLE, MNIST, PACKED_BOUND, find_files
 from minicnn.download import DownloadError, fetch
 
 CONTENT = bytes(range(256)) * 400
 PACKED = gzip.compress(CONTENT, mtime=0)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
-
-
-class Server:
-    """Answers each path as it is told to, and keeps a list of what it was asked."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {}
-        self.asked: list[str] = []
-        self.stop = threading.Event()
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.asked.append(self.path)
-                # The client may hang up as soon as it has seen enough.
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    server.answers.get(self.path, status(404))(self)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.02,))
-        self.thread.start()
-
-    def url(self, path: str, answer: Answer | None = None) -> str:
-        if answer is not None:
-            self.answers[path] = answer
-        return f"http://127.0.0.1:{self.http.server_port}{path}"
-
-    def close(self) -> None:
-        self.stop.set()
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    server = Server()
-    yield server
-    server.close()
-
-
-def body(content: bytes, length: int | None = -1) -> Answer:
-    """Send `content`, announced as `length` bytes (its own length; None: not announced)."""
-
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        if length is not None:
-            request.send_header("Content-Length", str(len(content) if length == -1 else length))
-        request.end_headers()
-        request.wfile.write(content)
-
-    return answer
-
-
-def status(code: int, words: str | None = None) -> Answer:
-    return lambda request: request.send_error(code, words)
-
-
-def redirect(location: str) -> Answer:
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(302)
-        request.send_header("Location", location)
-        request.send_header("Content-Length", "0")
-        request.end_headers()
-
-    return answer
 
 
 def trickle(server: Server, pause: float) -> Answer:
@@ -318,7 +243,7 @@ def real_mnist() -> list[Path]:
 def test_the_real_files_pass_and_a_flipped_bit_does_not(
     server: Server, tmp_path: Path, real_mnist: list[Path]
 ) -> None:
-    for file, path in zip(FILES, real_mnist, strict=True):
+    for file, path in zip(MNIST.files, real_mnist, strict=True):
         content = path.read_bytes()
         limits = {"sha256": file.sha256, "max_bytes": PACKED_BOUND, "max_unpacked": file.size}
         target = tmp_path / f"{file.stem}.gz"
@@ -333,5 +258,5 @@ def test_the_real_files_pass_and_a_flipped_bit_does_not(
 
 def test_a_real_file_under_another_s_name(server: Server, tmp_path: Path, real_mnist: list[Path]) -> None:
     url = server.url("/labels", body(real_mnist[1].read_bytes()))
-    options = {"sha256": FILES[3].sha256, "max_bytes": PACKED_BOUND, "max_unpacked": FILES[1].size}
+    options = {"sha256": MNIST.files[3].sha256, "max_bytes": PACKED_BOUND, "max_unpacked": MNIST.files[1].size}
     assert "wrong content" in refused([url], tmp_path / "t10k-labels-idx1-ubyte.gz", **options)

@@ -99,6 +99,43 @@ def test_dropout_of_whole_channels(choice):
     assert not gx[fell].any()
 
 
+@pytest.mark.parametrize("shape", [(40, 3, 2, 2), (40,), (40, 5)], ids=str)
+@pytest.mark.parametrize("choice", algorithms("dropout"))
+def test_stochastic_depth_of_rows(choice, shape):
+    """One word of the stream decides for each image, and all that is in it shares the decision."""
+    x = 1 + np.arange(np.prod(shape), dtype=float).reshape(shape)
+    words = mc.random.philox_uint32(6, 0, 40)
+    with running("dropout", choice):
+        y, gx = run(lambda x: F.stochastic_depth(x, 0.3, "row", generator=mc.random.Generator(6)), [x], x)
+    kept = (words >= 0.3 * 2**32).reshape(40, *[1] * (len(shape) - 1))
+    assert 5 < 40 - kept.sum() < 20
+    np.testing.assert_array_equal(y, np.where(kept, x * (1 / 0.7), 0))
+    np.testing.assert_array_equal(gx, y)
+
+
+@pytest.mark.parametrize("choice", algorithms("dropout"))
+def test_stochastic_depth_of_the_whole_batch(choice):
+    x, fell = 1 + np.arange(24.0).reshape(4, 3, 2), 0
+    generator = mc.random.Generator(2)
+    with running("dropout", choice):
+        for _ in range(40):
+            y, gx = run(lambda x: F.stochastic_depth(x, 0.5, "batch", generator=generator), [x], x)
+            assert not y.any() or (y == 2 * x).all()
+            np.testing.assert_array_equal(gx, y)
+            fell += not y.any()
+    assert generator.offset == 40
+    assert 10 < fell < 30
+
+
+def test_stochastic_depth_outside_training():
+    x, layer = mc.randn(3, 4), nn.StochasticDepth(0.5, "row")
+    before = mc.random.default_generator.get_state()
+    assert layer.eval()(x) is x
+    assert nn.StochasticDepth(0.0, "batch")(x) is x
+    assert mc.random.default_generator.get_state() == before
+    assert layer.train()(x) is not x
+
+
 @pytest.mark.parametrize("choice", algorithms("dropout"))
 def test_dropout_of_everything(choice):
     with running("dropout", choice):

@@ -154,6 +154,13 @@ NORMALISATION = [
     (lambda: F.dropout(X, -0.1), ValueError, "dropout: p ... got -0.1"),
     (lambda: F.dropout(X, float("nan")), ValueError, "dropout: p ... got nan"),
     (lambda: F.dropout(x4(dtype=np.int64)), TypeError, "dropout: x is int64 ... floating-point"),
+    (
+        lambda: F.stochastic_depth(X, 2, "row"),
+        ValueError,
+        "stochastic_depth: p ... between 0 and 1 ... got 2",
+    ),
+    (lambda: F.stochastic_depth(X, 0.5, "rows"), ValueError, "stochastic_depth: mode 'rows' ... 'row'"),
+    (lambda: F.stochastic_depth(mc.ones(()), 0.5, "row"), ValueError, "stochastic_depth: x ... (N, …)"),
     (lambda: F.dropout2d(mc.zeros(3)), ValueError, "dropout2d: x ... (N, C, …) ... (3,)"),
 ]
 

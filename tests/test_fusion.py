@@ -133,6 +133,22 @@ def test_batch_norm_with_what_follows_equals_its_twin(case, dtype, with_shortcut
         np.testing.assert_allclose(moved.data, wanted.data, rtol=1e-5 if dtype == np.float32 else 1e-12)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", named(BATCH_NORMS))
+def test_batch_norm_and_silu_equal_their_twins(case, dtype):
+    def fused(x, *parameters):
+        return F.batch_norm(x, None, None, *parameters, training=True, activation="silu", **case.settings)
+
+    def apart(x, *parameters):
+        return composed.silu(composed.batch_norm(x, None, None, *parameters, training=True, **case.settings))
+
+    x, *parameters = case.arrays(dtype)
+    with mc.trace() as ran:
+        results = run(fused, [3 * x + 10, *parameters])
+    assert [one.operation for one in ran] == ["batch_norm.training_silu", "batch_norm.training_backward_silu"]
+    assert_close(results, run(apart, [3 * x + 10, *parameters]), 20 * CLOSE[dtype])
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_gradient_of_batch_norm_with_what_follows(training):
     x, s = normal("x", (4, 3, 3, 2)), normal("s", (4, 3, 3, 2))
@@ -247,6 +263,16 @@ CHAINS = {
         "conv2d.forward batch_norm.training_clipped",
         "conv2d.forward_clipped",
     ),
+    "convolution, batch norm, SiLU": (
+        lambda x: [conv(bias=False), norm(), nn.SiLU()],
+        "conv2d.forward batch_norm.training_silu",
+        "conv2d.forward silu.forward",
+    ),
+    "a shortcut and SiLU": (
+        lambda x: [norm(), nn.Plus(x), nn.SiLU()],
+        "batch_norm.training_clipped silu.forward",
+        "batch_norm.inference_clipped silu.forward",
+    ),
     "nothing": (lambda x: [], "", ""),
 }
 
@@ -275,9 +301,9 @@ def test_chain(name, training):
     results, ran = apply(make, training, fuse=True)
     assert " ".join(one.operation for one in ran) == (in_training if training else in_inference)
     apart, ran = apply(make, training, fuse=False)
-    assert not any(one.operation.endswith("_clipped") for one in ran)
+    assert not any(one.operation.endswith(("_clipped", "_silu")) for one in ran)
     reference, ran = apply(make, training, fuse=True, backend="numpy")
-    assert not any(one.operation.endswith("_clipped") for one in ran)
+    assert not any(one.operation.endswith(("_clipped", "_silu")) for one in ran)
     assert_close(results, apart, 1e-10)
     assert_close(results, reference, 1e-10)
 
@@ -323,10 +349,12 @@ NETWORKS = {
     "alexnet": {"width": 8, "hidden": 32},
     "cifar_resnet20": {"width": 8, "n": 1},
     "densenet121": {"growth": 8, "width": 16, "depths": (1, 2, 1, 1)},
+    "efficientnet_b0": {"width": 0.25, "stochastic_depth": 0.0},
     "googlenet": {"width": 16, "aux_logits": False},
     "mobilenet_v2": {"width_mult": 0.25},
     "resnet18": {"width": 8},
     "resnet50": {"width": 8, "depths": (1, 1, 1, 1)},
+    "resnetv2_50": {"width": 8, "depths": (1, 1, 1, 1)},
     "vgg11_bn": {"width": 8, "hidden": 32},
 }
 

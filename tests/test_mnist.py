@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from test_download import Server, body, real_mnist, server, status  # noqa: F401
 
 from minicnn import data
 from minicnn.data import mnist
-from minicnn.data.mnist import File, find_files, read_mnist
+from minicnn.data.mnist import MNIST, File, find_files, read_mnist
 
 TRAIN, TEST = 60, 20
 
@@ -21,8 +22,8 @@ def cache(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     """A cache of its own for each test, and no environment variable but for the real files."""
     if "real_mnist" not in request.fixturenames:
         monkeypatch.delenv(mnist.ENVIRONMENT_VARIABLE, raising=False)
-    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
-    monkeypatch.setattr(mnist, "cache_folder", lambda: tmp_path / "cache" / "mnist")
+    monkeypatch.setitem(vars(MNIST), "mirrors", ("http://127.0.0.1:9/",))
+    monkeypatch.setattr(mnist, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache" / "mnist"
 
 
@@ -39,7 +40,7 @@ def put(folder: Path, ending: str = "", dotted: bool = False) -> list[Path]:
     """A small data set with MNIST's names."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for file, array in zip(mnist.FILES, arrays(), strict=True):
+    for file, array in zip(MNIST.files, arrays(), strict=True):
         stem = file.stem.replace("-idx", ".idx") if dotted else file.stem
         paths.append(folder / f"{stem}{ending}")
         data.write_idx(paths[-1], array)
@@ -135,20 +136,20 @@ def test_the_seed_draws_the_validation_images(tmp_path: Path) -> None:
 def mirror(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:  # noqa: F811
     """Two mirrors, of which the first has the labels only, and the small files they send."""
     files = []
-    for file, path in zip(mnist.FILES, put(tmp_path / "origin", ".gz"), strict=True):
+    for file, path in zip(MNIST.files, put(tmp_path / "origin", ".gz"), strict=True):
         content = gzip.decompress(path.read_bytes())
         files.append(File(file.stem, len(content), hashlib.sha256(content).hexdigest()))
         server.url(f"/second/{path.name}", body(path.read_bytes()))
         server.url(f"/first/{path.name}", body(path.read_bytes()) if "labels" in path.name else status(404))
-    monkeypatch.setattr(mnist, "FILES", tuple(files))
-    monkeypatch.setattr(mnist, "MIRRORS", (server.url("/first/"), server.url("/second/")))
+    monkeypatch.setitem(vars(MNIST), "files", tuple(files))
+    monkeypatch.setitem(vars(MNIST), "mirrors", (server.url("/first/"), server.url("/second/")))
     return server
 
 
 def test_absent_files_are_downloaded_once(mirror: Server, cache: Path) -> None:
     for read, expected in zip(read_mnist(progress=False), arrays(), strict=True):
         np.testing.assert_array_equal(read, expected)
-    assert sorted(path.name for path in cache.iterdir()) == sorted(f"{file.stem}.gz" for file in mnist.FILES)
+    assert sorted(path.name for path in cache.iterdir()) == sorted(f"{file.stem}.gz" for file in MNIST.files)
     assert len(mirror.asked) == 6
     (cache / "t10k-labels-idx1-ubyte.gz").unlink()
     read_mnist(progress=False)
@@ -187,7 +188,7 @@ def test_a_damaged_file_in_the_cache(mirror: Server, cache: Path) -> None:
 
 
 def test_the_real_mnist(real_mnist: list[Path]) -> None:  # noqa: F811
-    for file, path in zip(mnist.FILES, real_mnist, strict=True):
+    for file, path in zip(MNIST.files, real_mnist, strict=True):
         content = gzip.decompress(path.read_bytes())
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file.size, file.sha256)
     dataset = data.load("mnist")
@@ -213,3 +214,40 @@ def test_the_real_mnist(real_mnist: list[Path]) -> None:  # noqa: F811
     assert dataset.mean == pytest.approx(0.1307, abs=3e-4)
     assert dataset.std == pytest.approx(0.3081, abs=3e-4)
     assert all(part.images.dtype == np.float32 for part in dataset.splits().values())
+
+
+# ---- Fashion-MNIST, in files of the same names
+
+
+@pytest.mark.parametrize("subfolder", ["", "fashion_mnist", "FashionMNIST/raw"])
+def test_fashion_mnist(tmp_path: Path, subfolder: str) -> None:
+    put(tmp_path / subfolder, ".gz")
+    dataset = data.load("fashion_mnist", data_dir=tmp_path, validation=10)
+    assert [len(part) for part in dataset.splits().values()] == [50, 10, 20]
+    assert (dataset.class_names[0], dataset.class_names[9]) == ("T-shirt", "ankle boot")
+
+
+def test_mnist_is_not_taken_for_fashion(tmp_path: Path, real_mnist: list[Path]) -> None:  # noqa: F811
+    with pytest.raises(data.DataError, match="are MNIST's labels, but those of Fashion-MNIST are expected"):
+        read_mnist(real_mnist[0].parent, kind=mnist.FASHION_MNIST)
+
+
+def test_fashion_mnist_is_judged_by_its_packed_files(
+    mirror: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = []
+    for file in MNIST.files:
+        packed = (tmp_path / "origin" / f"{file.stem}.gz").read_bytes()
+        files.append(File(file.stem, file.size, hashlib.sha256(packed).hexdigest(), packed=True))
+    others = tuple(replace(file, sha256="f" * 64) for file in MNIST.files)
+    monkeypatch.setitem(vars(MNIST), "files", others)  # or these would be MNIST's
+    kind = replace(mnist.FASHION_MNIST, files=tuple(files), mirrors=(mirror.url("/second/"),))
+    assert len(read_mnist(kind=kind, progress=False)[0]) == TRAIN
+    assert sorted(p.name for p in cache.parent.iterdir()) == ["fashion_mnist"]
+    wrong = replace(kind, files=tuple(replace(file, sha256="1" * 64) for file in files), name="other")
+    with pytest.raises(data.DownloadError, match="wrong content"):
+        read_mnist(kind=wrong, progress=False)
+    with pytest.raises(
+        data.DataError, match="Fashion-MNIST is not there, and downloading was not allowed; put train-"
+    ):
+        read_mnist(kind=wrong, download=False)

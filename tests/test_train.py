@@ -12,7 +12,7 @@ from PIL import Image
 import minicnn as mc
 from minicnn import data, kernels, models, nn, optim, train
 from minicnn.optim import lr_scheduler
-from minicnn.train import plots
+from minicnn.train import metrics, plots
 from minicnn.train.display import Display
 from minicnn.train.interrupt import Interrupted, Interruptible
 from minicnn.train.options import complete, resumed
@@ -356,7 +356,7 @@ def test_curves(epochs, validation):
 
 def test_confusion_matrix_counts_true_down_and_predicted_across():
     labels, predictions = np.array([0, 1, 2, 2, 2]), np.array([0, 2, 2, 2, 0])
-    assert plots.confusion_matrix(labels, predictions, 3).tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 2]]
+    assert metrics.confusion_matrix(labels, predictions, 3).tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 2]]
 
 
 @pytest.mark.parametrize("names", [list("012"), ["airplane", "automobile"], list(map(str, range(25)))])

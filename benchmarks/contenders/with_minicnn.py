@@ -17,7 +17,7 @@ from minicnn import functional as F
 from minicnn import kernels
 from minicnn.backend import move
 from minicnn.kernels import Window
-from minicnn.nn import Dropout
+from minicnn.nn import Dropout, StochasticDepth
 
 
 class Contender(Base):
@@ -58,7 +58,8 @@ class Contender(Base):
 
     @contextlib.contextmanager
     def without_dropout(self) -> Iterator[None]:
-        dropouts = [module for module in self.net.modules() if isinstance(module, Dropout)]
+        kinds = (Dropout, StochasticDepth)
+        dropouts = [module for module in self.net.modules() if isinstance(module, kinds)]
         rates = [module.p for module in dropouts]
         for module in dropouts:
             module.p = 0.0

@@ -60,7 +60,8 @@ class Contender(Base):
 
     @contextlib.contextmanager
     def without_dropout(self) -> Iterator[None]:
-        dropouts = [module for module in self.net.modules() if isinstance(module, torch.nn.Dropout)]
+        kinds = ("Dropout", "StochasticDepth")  # the second is torchvision's
+        dropouts = [module for module in self.net.modules() if type(module).__name__ in kinds]
         rates = [module.p for module in dropouts]
         for module in dropouts:
             module.p = 0.0

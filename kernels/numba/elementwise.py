@@ -128,7 +128,7 @@ def tanh_backward(gy, y):
 
 
 @helper
-def _logistic(x, zero, one):
+def logistic(x, zero, one):
     """1 / (1 + e⁻ˣ), and for negative x the same as eˣ / (1 + eˣ); zero and one in the dtype of x."""
     e = exp(-abs(x))
     return (e if x < zero else one) / (one + e)
@@ -138,7 +138,7 @@ def _logistic(x, zero, one):
 def _sigmoid(core, x, y):
     zero, one = x.dtype.type(0), x.dtype.type(1)
     for i in entries(core, x.size):
-        y[i] = _logistic(x[i], zero, one)
+        y[i] = logistic(x[i], zero, one)
 
 
 @kernel("sigmoid.forward", "numba", "one_pass")
@@ -164,7 +164,7 @@ def sigmoid_backward(gy, y):
 def _silu(core, x, y):
     zero, one = x.dtype.type(0), x.dtype.type(1)
     for i in entries(core, x.size):
-        y[i] = x[i] * _logistic(x[i], zero, one)
+        y[i] = x[i] * logistic(x[i], zero, one)
 
 
 @kernel("silu.forward", "numba", "one_pass")
@@ -177,7 +177,7 @@ def silu(x):
 def _silu_backward(core, gy, x, gx):
     zero, one = x.dtype.type(0), x.dtype.type(1)
     for i in entries(core, x.size):
-        s = _logistic(x[i], zero, one)
+        s = logistic(x[i], zero, one)
         gx[i] = gy[i] * (s + x[i] * s * (one - s))
 
 

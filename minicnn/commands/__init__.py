@@ -5,7 +5,33 @@ exit code. Those that take options have ``add_options(parser)``, and where their
 ``epilog()``. What only one command needs is imported when that command runs.
 """
 
-from minicnn.commands import gradcheck, models, summary, train
+from minicnn.commands import (
+    augment,
+    compare,
+    eval,
+    exercise,
+    explain,
+    features,
+    gradcheck,
+    lesson,
+    models,
+    predict,
+    summary,
+    train,
+)
 
-COMMANDS = {"train": train, "models": models, "summary": summary, "gradcheck": gradcheck}
+COMMANDS = {
+    "train": train,
+    "eval": eval,
+    "compare": compare,
+    "predict": predict,
+    "features": features,
+    "augment": augment,
+    "models": models,
+    "summary": summary,
+    "gradcheck": gradcheck,
+    "explain": explain,
+    "lesson": lesson,
+    "exercise": exercise,
+}
 """In the order in which ``minicnn --help`` lists them."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import minicnn
-from minicnn.backend import unknown
+from minicnn.backend import BACKEND_VARIABLE, DEVICES, default_device, unknown
 
 WRONG, FAILED = 2, 1
 """Exit codes: the command or its input is wrong; something failed while it ran."""
@@ -35,6 +36,34 @@ def add_model(parser: argparse.ArgumentParser, metavar: str) -> None:
     """The positional argument ``model``, a registered network's name."""
     known = minicnn.models.list()
     parser.add_argument("model", metavar=metavar, type=one_of(known), help="one that `minicnn models` lists")
+
+
+def add_data(parser: argparse.ArgumentParser, help: str) -> None:
+    """The options ``--data`` and ``--data-dir``; None where they are not given."""
+    parser.add_argument("--data", metavar="NAME", help=help, type=data_source, default=None)
+    words = "where the data's files are (MINICNN_DATA, else they are downloaded)"
+    parser.add_argument("--data-dir", metavar="DIR", help=words, default=None)
+
+
+def data_source(text: str) -> str:
+    """The name of a data set, the path of images, or a file of features."""
+    from minicnn.data.catalogue import NAMES, is_path, unknown_data
+    from minicnn.train.recipes import FEATURES_SUFFIX
+
+    if text in NAMES or text.endswith(FEATURES_SUFFIX) or is_path(text):
+        return text
+    raise argparse.ArgumentTypeError(unknown_data(text))
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option ``--device``."""
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        type=one_of((*DEVICES, "auto")),
+        default=default_device() if BACKEND_VARIABLE in os.environ else "auto",
+        help=f"cpu, cuda, or auto: the GPU if there is one ({BACKEND_VARIABLE}, else auto)",
+    )
 
 
 def one_of(known: Any) -> Callable[[str], str]:
@@ -66,6 +95,23 @@ def number(text: str) -> float:
         if 0 <= float(text) < float("inf"):
             return float(text)
     raise argparse.ArgumentTypeError(f"{text!r}, but a number of at least 0 is expected")
+
+
+def above_zero(text: str) -> float:
+    """A finite number above 0."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r}, but a number above 0 is expected")
+
+
+def image_shape(text: str) -> tuple[int, int, int]:
+    """Channels, height and width, as 3x224x224."""
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) == 3 and all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        C, H, W = map(int, parts)
+        return C, H, W
+    raise argparse.ArgumentTypeError(f"{text!r}, but channels, height and width are expected, as 3x224x224")
 
 
 def share(text: str) -> float:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import os
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import minicnn
-from minicnn.backend import BACKEND_VARIABLE, DEVICES, default_device
-from minicnn.commands.arguments import FAILED, Stop, add_model, number, one_of, part, share, user_input, whole
+from minicnn.commands.arguments import (
+    FAILED,
+    Stop,
+    above_zero,
+    add_data,
+    add_device,
+    add_model,
+    number,
+    one_of,
+    part,
+    share,
+    user_input,
+    whole,
+)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -18,7 +30,8 @@ def run(given: argparse.Namespace) -> int:
     from rich.console import Console
 
     from minicnn.train.options import Options
-    from minicnn.train.run import RunError, prepare
+    from minicnn.train.prepare import prepare
+    from minicnn.train.run import RunError
 
     options = {
         name: value
@@ -32,6 +45,7 @@ def run(given: argparse.Namespace) -> int:
             out=given.out,
             resume=given.resume,
             device=given.device,
+            workers=given.workers,
             version=minicnn.__version__,
         )
     try:
@@ -44,15 +58,16 @@ def run(given: argparse.Namespace) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options after the command."""
     from minicnn.kernels.registry import PRECISIONS
-    from minicnn.train.recipes import OPTIMIZERS, RECIPES, SCHEDULES
+    from minicnn.train.options import DECAYS
+    from minicnn.train.recipes import OPTIMIZERS, PAPERS, RECIPES, SCHEDULES
 
     # The defaults are None here, so that --resume can tell what was given from what was not.
     def option(name: str, metavar: str, help: str, type: Callable[[str], Any] = str) -> None:
         parser.add_argument(name, metavar=metavar, help=help, type=type, default=None)
 
     add_model(parser, "MODEL")
-    option("--data", "NAME", f"{' or '.join(RECIPES)} (digits, which are in the package)", one_of(RECIPES))
-    option("--data-dir", "DIR", "where the data's files are (MINICNN_DATA, else they are downloaded)")
+    add_data(parser, f"{', '.join(RECIPES)}, a folder or zip of images, or a file of features (digits)")
+    option("--recipe", "NAME", "a set-up of the literature, see below", one_of(PAPERS))
     option("--validation", "N", "images held out of the training: a number, or a fraction", part)
     option("--epochs", "N", "passes over the training images", whole(1))
     option("--batch-size", "N", "images in a step", whole(1))
@@ -60,18 +75,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--lr", "RATE", "learning rate", number)
     option("--momentum", "M", "for sgd, nesterov and rmsprop", number)
     option("--weight-decay", "D", "how strongly weights are drawn to zero", number)
+    option("--decay", "WHAT", "; ".join(f"{k}: {v}" for k, v in DECAYS.items()) + " (all)", one_of(DECAYS))
     option("--label-smoothing", "S", "the share of a label that goes to all classes alike", share)
     option("--schedule", "NAME", "of the learning rate, see below", one_of(SCHEDULES))
+    option("--augment", "NAMES", "what is done to training images, such as flip,crop4; see `minicnn augment`")
+    option("--on-error", "WHAT", "at a broken image: raise, or skip it (raise)", one_of(("raise", "skip")))
+    option("--early-stopping", "N", "end when N epochs in a row were no better on validation", whole(1))
+    option("--clip", "NORM", "bound of the norm of all gradients together", above_zero)
+    option("--clip-value", "V", "bound of each entry of the gradients", above_zero)
+    option("--accumulate", "N", "take a batch in N pieces, for a N-th of the memory", whole(1))
+    option("--ema", "D", "decay of a moving average of the weights, which is measured and kept", share)
+    option("--mixup", "ALPHA", "let images shine through each other", above_zero)
+    option("--cutmix", "ALPHA", "put rectangles of images into others", above_zero)
+    option("--weights", "FILE", "begin with these: a weights file, or the folder of a training")
+    option(
+        "--freeze", "NAMES", "layers to leave as they are, such as conv1,layer[1-3]; base: all but the head"
+    )
+    option("--unfreeze", "NAMES", "layers to train all the same")
+    option("--lr-of", "NAME=RATE", "a rate of their own for some layers: layer4=1e-4,layer3=1e-5")
     words = "what factors may be rounded to on a GPU: tf32, bf16, or fp32: not at all (fp32)"
     option("--precision", "NAME", words, one_of(PRECISIONS))
     option("--seed", "N", "for the splits, the weights, the order and dropout (0)", whole(0))
-    parser.add_argument(
-        "--device",
-        metavar="NAME",
-        type=one_of((*DEVICES, "auto")),
-        default=default_device() if BACKEND_VARIABLE in os.environ else "auto",
-        help=f"cpu, cuda, or auto: the GPU if there is one ({BACKEND_VARIABLE}, else auto)",
-    )
+    parser.add_argument("--workers", metavar="N", type=whole(0), help="threads that read images ahead")
+    add_device(parser)
     option("--out", "DIR", "folder for everything that is written (runs/MODEL-DATA)", Path)
     parser.add_argument("--resume", action="store_true", help="go on where a training was interrupted")
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="draw no pictures")
@@ -80,7 +106,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def epilog() -> str:
     """What is chosen where nothing is given, and what there is to choose from."""
     from minicnn.train.options import complete
-    from minicnn.train.recipes import OPTIMIZERS, RECIPES, SCHEDULES, TUNED
+    from minicnn.train.recipes import OPTIMIZERS, PAPERS, RECIPES, SCHEDULES, TUNED
 
     def section(title: str, rows: dict[str, str]) -> str:
         return "\n".join([title, *(f"  {name:<18} {words}" for name, words in rows.items())])
@@ -88,6 +114,10 @@ def epilog() -> str:
     recipes = {}
     for model, data in [*TUNED, *(("others", name) for name in RECIPES)]:
         recipes[f"{model} on {data}"] = str(complete({"model": model, "data": data}))
+    papers = {}
+    for name, recipe in PAPERS.items():
+        source = textwrap.fill(f"{recipe.source}", 80, initial_indent=21 * " ", subsequent_indent=21 * " ")
+        papers[name] = f"{complete({'model': 'lenet5', 'recipe': name})}\n{source}"
     optimizers = {
         name: f"lr {kind.lr:g}, weight decay {kind.weight_decay:g}"
         + ("" if kind.momentum is None else f", momentum {kind.momentum:g}")
@@ -96,6 +126,7 @@ def epilog() -> str:
     return "\n\n".join(
         [
             section("where nothing else is given:", recipes),
+            section("recipes of the literature (--recipe):", papers),
             section("optimizers, and their own defaults:", optimizers),
             section("schedules:", {name: kind.description for name, kind in SCHEDULES.items()}),
         ]

@@ -1,10 +1,18 @@
 """What a data set is: three splits of images with their labels, and how pixels became numbers."""
 
+from __future__ import annotations
+
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 
+from minicnn.data.augment import Compose
+from minicnn.data.pixels import Constant, Pixels, normalised, per_channel, reframed, unit
 from minicnn.data.sampling import split_generator, stratified_split
+
+Batch = tuple[np.ndarray, np.ndarray]
+Which = slice | list[int] | np.ndarray
 
 _BLOCK = 1024
 """Images that are turned into numbers at a time, which bounds the memory this takes."""
@@ -16,6 +24,10 @@ class Split:
 
     Shapes: `images` (N, C, H, W), `labels` (N,); N may be 0.  Dtypes: float32 and int64.
 
+    `images` is an array, or :class:`Pixels`, which is indexed like one and makes what it is asked for: from
+    files, if need be.  `mean` and `std` say how pixels became the numbers in an array, and `held_out` whether
+    images are for measuring only: those are never augmented.  A :class:`Dataset` sets all three.
+
     Raises TypeError for other dtypes or anything but arrays, ValueError for other shapes, for counts
     that differ, images that are not finite and labels below zero.
 
@@ -24,11 +36,16 @@ class Split:
     (3, [1, 2])
     """
 
-    images: np.ndarray
+    images: np.ndarray | Pixels
     labels: np.ndarray
+    mean: Constant = 0.0
+    std: Constant = 1.0
+    held_out: bool = False
 
     def __post_init__(self) -> None:
         for name, array, dtype in (("images", self.images, np.float32), ("labels", self.labels, np.int64)):
+            if name == "images" and isinstance(array, Pixels):
+                continue
             if not isinstance(array, np.ndarray) or array.dtype != dtype:
                 found = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
                 raise TypeError(f"Split: {name} has {found}, but an array of {np.dtype(dtype)} is expected")
@@ -41,31 +58,59 @@ class Split:
             )
         if len(self.labels) and self.labels.min() < 0:
             raise ValueError(f"Split: labels has the value {self.labels.min()}, but labels start at 0")
-        finite = np.isfinite(self.images).all(axis=(1, 2, 3))
-        if not finite.all():
-            raise ValueError(f"Split: images[{int(np.argmin(finite))}] holds a value that is not finite")
+        if isinstance(self.images, np.ndarray):
+            finite = np.isfinite(self.images).all(axis=(1, 2, 3))
+            if not finite.all():
+                raise ValueError(f"Split: images[{int(np.argmin(finite))}] holds a value that is not finite")
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: np.ndarray | list[int] | slice) -> "Split":
+    def take(self, indices: Which) -> Split:
         """The split of the images at `indices`, in that order.
 
         >>> Split(np.zeros((3, 1, 8, 8), np.float32), np.array([2, 0, 1])).take(slice(2)).labels
         array([2, 0])
         """
-        return Split(self.images[indices], self.labels[indices])
+        images = self.images.take(indices) if isinstance(self.images, Pixels) else self.images[indices]
+        return Split(images, self.labels[indices], self.mean, self.std, self.held_out)
+
+    def read(self, which: Which, augment: Compose | None = None, u: np.ndarray | None = None) -> Batch:
+        """The images and labels at `which`, augmented by random numbers u (n, augment.draws), or as they are.
+
+        Raises ValueError when held-out images are to be augmented; :class:`DataError` for a broken file.
+        """
+        if augment is None or u is None:
+            return self.images[which], self.labels[which]
+        if self.held_out:
+            raise ValueError("Split: images for validation and testing are never augmented")
+        return normalised(augment(self._pixels(which, augment, u), u), self.mean, self.std), self.labels[
+            which
+        ]
+
+    def _pixels(self, which: Which, augment: Compose, u: np.ndarray) -> np.ndarray:
+        """Images before normalisation, in 0..1, framed as the augmentation wants them."""
+        frame = augment.frame(u)
+        if isinstance(self.images, Pixels):
+            return self.images.pixels(which, frame)
+        x = self.images[which] * per_channel(self.std, self.images.dtype)
+        x += per_channel(self.mean, self.images.dtype)
+        if frame is None:
+            return x
+        frames = np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+        return unit(reframed(frames, x.shape[2], frame))
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Training, validation and test data of one kind, and the two constants of their normalisation.
 
-    x = (p - mean) / std, where p is a pixel in 0..1 and `mean` and `std` are taken over every pixel of
-    the *training* split: what validation and test data look like must not flow into the training.
+    x = (p - mean) / std, where p is a pixel in 0..1 and `mean` and `std`, numbers or one for each channel,
+    are taken over the *training* split: what validation and test data look like must not flow into the
+    training.
 
     Shapes: those of :class:`Split`, with the same C, H, W in all three.  The validation split may be
-    empty, `train` and `test` may not.
+    empty, `train` and `test` may not.  In a data set, validation and test images cannot be augmented.
 
     Raises ValueError when the splits do not fit together, a label has no class name, or `mean` and
     `std` are not finite or `std` is not above zero.
@@ -83,13 +128,18 @@ class Dataset:
     validation: Split
     test: Split
     class_names: tuple[str, ...]
-    mean: float = 0.0
-    std: float = 1.0
+    mean: Constant = 0.0
+    std: Constant = 1.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 0):
+        mean, std, channels = np.asarray(self.mean), np.asarray(self.std), self.image_shape[0]
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
             raise ValueError(
                 f"Dataset: mean={self.mean}, std={self.std}, but finite numbers and std > 0 are expected"
+            )
+        if not {mean.shape, std.shape} <= {(), (channels,)}:
+            raise ValueError(
+                f"Dataset: mean={self.mean}, std={self.std}, but the images have {channels} channels"
             )
         for name, split in self.splits().items():
             if not len(split) and name != "validation":
@@ -104,6 +154,14 @@ class Dataset:
                     f"Dataset: the {name} split has the label {split.labels.max()}, but there are "
                     f"{len(self.class_names)} class names"
                 )
+            object.__setattr__(self, name, self._owned(split, held_out=name != "train"))
+
+    def _owned(self, split: Split, held_out: bool) -> Split:
+        """The same split, which knows its constants and whether it is for measuring only."""
+        owned = copy.copy(split)  # its arrays were checked when it was made
+        for name, value in (("mean", self.mean), ("std", self.std), ("held_out", held_out)):
+            object.__setattr__(owned, name, value)
+        return owned
 
     def splits(self) -> dict[str, Split]:
         """The three splits by name, in the order train, validation, test."""
@@ -118,7 +176,8 @@ class Dataset:
     def to_pixels(self, images: np.ndarray) -> np.ndarray:
         """Undo the normalisation, so that images can be shown: p = clip(x * std + mean, 0, 1).
 
-        Shapes: any, kept.  Dtype: float32 or float64, kept.  Raises TypeError for any other.
+        Shapes: any, kept, or (N, C, H, W) or (C, H, W) where each channel has its own constants.  Dtype:
+        float32 or float64, kept.  Raises TypeError for any other.
 
         >>> split = Split(np.zeros((1, 1, 1, 1), np.float32), np.array([0]))
         >>> data = Dataset("grey", split, split, split, ("grey",), mean=0.5, std=0.25)
@@ -128,8 +187,8 @@ class Dataset:
         if not isinstance(images, np.ndarray) or images.dtype not in (np.float32, np.float64):
             found = f"dtype {images.dtype}" if isinstance(images, np.ndarray) else type(images).__name__
             raise TypeError(f"to_pixels: images has {found}, but an array of float32 or float64 is expected")
-        pixels = images * images.dtype.type(self.std)
-        pixels += images.dtype.type(self.mean)
+        pixels = images * per_channel(self.std, images.dtype)
+        pixels += per_channel(self.mean, images.dtype)
         return np.clip(pixels, 0, 1, out=pixels)
 
 

@@ -1,25 +1,41 @@
-"""Batches of a split, in an order that can be taken up again in the middle."""
+"""Batches of a split, in an order that can be taken up again in the middle, made ahead of the training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
-from minicnn.data.dataset import Split
+from minicnn.data.ahead import ahead
+from minicnn.data.augment import Compose
+from minicnn.data.dataset import Batch, Split
+from minicnn.data.pixels import Pixels
+from minicnn.data.sampling import own_numbers
+from minicnn.kernels.threads import cores
 from minicnn.random import Generator
 
-Batch = tuple[np.ndarray, np.ndarray]
+Piece = slice | np.ndarray
+"""Which images make a batch."""
+
+PREFETCH = 2
+"""Batches that lie ready beside those that are being made."""
+
+MOST_WORKERS = 8
 
 
-def batches(split: Split, batch_size: int, *, order: np.ndarray | None = None) -> Iterator[Batch]:
+def batches(
+    split: Split, batch_size: int, *, order: np.ndarray | None = None, workers: int | None = None
+) -> Iterator[Batch]:
     """Images and labels of `split`, `batch_size` at a time; the last batch may be smaller.
 
     `order` holds the indices to go through, and may leave some out or repeat some; without it the
-    split is gone through as it stands, and the batches are views into it rather than copies.
+    split is gone through as it stands, and the batches of an array are views into it rather than copies.
+    `workers` is as for :class:`DataLoader`.
 
     Shapes: images (n, C, H, W), labels (n,) with n ≤ batch_size.  Dtypes: float32 and int64.
 
     Raises, at the call, TypeError when `batch_size` or `order` are no integers, ValueError when
-    `batch_size` is below one, `order` is not one-dimensional, or an index is out of range.
+    `batch_size` is below one, `order` is not one-dimensional, or an index is out of range.  At a batch with a
+    file that is broken: :class:`DataError`, with its name.
 
     >>> split = Split(np.zeros((5, 1, 2, 2), np.float32), np.arange(5))
     >>> [labels.tolist() for images, labels in batches(split, 2)]
@@ -28,8 +44,9 @@ def batches(split: Split, batch_size: int, *, order: np.ndarray | None = None) -
     [[4, 1], [0]]
     """
     _check_count("batches: batch_size", batch_size, at_least=1)
+    workers = _workers("batches", workers, split, None)
     if order is None:
-        return _slices(split, 0, len(split), batch_size)
+        return ahead(split.read, _slices(0, len(split), batch_size), workers, PREFETCH)
     order = np.asarray(order)
     if order.size and not np.issubdtype(order.dtype, np.integer):
         raise TypeError(f"batches: order has dtype {order.dtype}, but integers are expected")
@@ -39,8 +56,8 @@ def batches(split: Split, batch_size: int, *, order: np.ndarray | None = None) -
         raise ValueError(
             f"batches: order holds indices {order.min()}..{order.max()}, but split has {len(split)} images"
         )
-    pieces = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
-    return ((split.images[piece], split.labels[piece]) for piece in pieces)
+    pieces = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return ahead(split.read, pieces, workers, PREFETCH)
 
 
 class DataLoader:
@@ -53,8 +70,16 @@ class DataLoader:
     ``len(loader)`` is the number of batches in an epoch.  The last batch holds what remains, unless
     `drop_last` leaves it out.
 
-    Raises TypeError and ValueError for a `batch_size` that is no integer or below one and for a `seed`
-    that is none (0 .. 2**64 - 1 are), and ValueError when `split` has too few images for a single batch.
+    `augment` changes each image by random numbers that are a function of (`seed`, epoch, the image's place in
+    the split) and of nothing else.  `workers` threads make batches while the training is busy with others; 0
+    makes each when it is asked for.  Unless told, there are as many as half the cores, at least one, where
+    images are decoded or augmented, and none where rows are only taken from an array.  Their number changes
+    nothing but the speed.  `workers` + `prefetch` batches at most are in memory.
+
+    Raises TypeError and ValueError for a `batch_size` that is no integer or below one, for a `seed` that is
+    none (0 .. 2**64 - 1 are), and for `workers` and `prefetch` below zero; ValueError when `split` has too
+    few images for a single batch, or is held out and is to be augmented.  At a batch with a file that is
+    broken: :class:`DataError`, with its name.
 
     >>> split = Split(np.zeros((5, 1, 2, 2), np.float32), np.arange(5))
     >>> loader = DataLoader(split, 2, shuffle=True, seed=1)
@@ -68,14 +93,33 @@ class DataLoader:
     """
 
     def __init__(
-        self, split: Split, batch_size: int, *, shuffle: bool = False, seed: int = 0, drop_last: bool = False
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        augment: Compose | None = None,
+        workers: int | None = None,
+        prefetch: int = PREFETCH,
     ) -> None:
         _check_count("DataLoader: batch_size", batch_size, at_least=1)
+        _check_count("DataLoader: prefetch", prefetch, at_least=0)
+        if augment is not None and not isinstance(augment, Compose):
+            raise TypeError(
+                f"DataLoader: augment is {type(augment).__name__}, but augment.Compose is expected"
+            )
+        if augment is not None and split.held_out:
+            raise ValueError("DataLoader: split is held out for validation or testing: it is never augmented")
         self.split = split
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
         self.drop_last = drop_last
+        self.augment = augment if augment is not None and augment.transforms else None
+        self.workers = _workers("DataLoader", workers, split, self.augment)
+        self.prefetch = prefetch
         self._generator = Generator(seed)
         if len(self) == 0:
             raise ValueError(
@@ -113,16 +157,34 @@ class DataLoader:
             raise ValueError(f"DataLoader: start={start}, but an epoch has {len(self)} batches")
         first, end = start * self.batch_size, min(len(self) * self.batch_size, len(self.split))
         order = self.order(epoch)
-        if order is None:
-            return _slices(self.split, first, end, self.batch_size)
-        return batches(self.split, self.batch_size, order=order[first:end])
+        pieces: Sequence[Piece] = (
+            _slices(first, end, self.batch_size)
+            if order is None
+            else [order[at : min(at + self.batch_size, end)] for at in range(first, end, self.batch_size)]
+        )
+        read = partial(self._read, self._generator.fork(epoch, *b"augment"))
+        return ahead(read, pieces, self.workers, self.prefetch)
+
+    def _read(self, generator: Generator, piece: Piece) -> Batch:
+        """One batch; any thread may make it."""
+        if self.augment is None:
+            return self.split.read(piece)
+        indices = np.arange(piece.start, piece.stop) if isinstance(piece, slice) else piece
+        return self.split.read(piece, self.augment, own_numbers(generator, indices, self.augment.draws))
 
 
-def _slices(split: Split, first: int, end: int, batch_size: int) -> Iterator[Batch]:
-    """The images first..end-1 as they stand, as views."""
-    for start in range(first, end, batch_size):
-        piece = slice(start, min(start + batch_size, end))
-        yield split.images[piece], split.labels[piece]
+def _slices(first: int, end: int, batch_size: int) -> list[Piece]:
+    """The images first..end-1 as they stand."""
+    return [slice(start, min(start + batch_size, end)) for start in range(first, end, batch_size)]
+
+
+def _workers(caller: str, workers: int | None, split: Split, augment: Compose | None) -> int:
+    """How many threads, where that was not told."""
+    if workers is not None:
+        _check_count(f"{caller}: workers", workers, at_least=0)
+        return workers
+    busy = augment is not None or isinstance(split.images, Pixels)
+    return min(max(1, cores() // 2), MOST_WORKERS) if busy else 0
 
 
 def _check_count(name: str, value: int, *, at_least: int) -> None:

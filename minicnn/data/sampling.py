@@ -1,7 +1,8 @@
-"""Which images go where: stratified splits, and labels as one-hot rows."""
+"""Stratified splits, random numbers of each image's own, and labels as one-hot rows."""
 
 import numpy as np
 
+from minicnn.kernels.numpy.philox import philox4x32, uniform_float32
 from minicnn.random import Generator
 
 
@@ -60,6 +61,27 @@ def _count(part: int | float, total: int, name: str) -> int:
     if not 0 <= count < total:
         raise ValueError(f"{name}={part} of {total} images: at least 0 and at most {total - 1} are expected")
     return count
+
+
+def own_numbers(generator: Generator, indices: np.ndarray, count: int) -> np.ndarray:
+    """`count` uniform numbers in [0, 1) for each of the images at `indices`, whoever else is in the batch.
+
+    Image i takes its words from the blocks i·b .. i·b + b - 1 of the generator's stream, b = ⌈count / 4⌉, so
+    that its numbers are a function of the generator's seed and of i alone: any worker can draw them.
+
+    Shapes: indices (n,), the result (n, count).  Dtype: float32.
+
+    >>> all_three = own_numbers(Generator(0), np.array([4, 0, 9]), 6)
+    >>> bool((own_numbers(Generator(0), np.array([9]), 6) == all_three[2]).all())
+    True
+    """
+    blocks = -(-count // 4)
+    first = np.asarray(indices, np.uint64) * np.uint64(blocks)
+    block = np.add.outer(first, np.arange(blocks, dtype=np.uint64)).ravel()
+    zero = np.zeros_like(block)
+    counter = np.stack([block & np.uint64(0xFFFFFFFF), block >> np.uint64(32), zero, zero])
+    words = philox4x32(counter, (generator.seed & 0xFFFFFFFF, generator.seed >> 32))
+    return uniform_float32(words.T.reshape(len(indices), 4 * blocks)[:, :count])
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -32,7 +32,8 @@ from minicnn.functional.arithmetic import (
     where,
 )
 from minicnn.functional.conv import conv2d
-from minicnn.functional.dropout import dropout, dropout2d
+from minicnn.functional.dropout import dropout, dropout2d, stochastic_depth
+from minicnn.functional.excitation import squeeze_excitation
 from minicnn.functional.linear import linear
 from minicnn.functional.loss import (
     binary_cross_entropy,
@@ -115,7 +116,9 @@ __all__ = [
     "split",
     "sqrt",
     "squeeze",
+    "squeeze_excitation",
     "stack",
+    "stochastic_depth",
     "sub",
     "sum",
     "tanh",

@@ -146,7 +146,7 @@ def bounds(name: str, activation: str | None) -> tuple[float, float]:
 
 def activated(x: Any, activation: str | None) -> Any:
     """The activation of that name, as an operation of its own."""
-    return x if activation is None else {"relu": relu, "relu6": relu6}[activation](x)
+    return x if activation is None else {"relu": relu, "relu6": relu6, "silu": silu}[activation](x)
 
 
 def relu(x: Any) -> Any:

@@ -196,6 +196,17 @@ def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.
     return x / (k + alpha / size * energy) ** beta
 
 
+def squeeze_excitation(x: Any, w1: Any, b1: Any, w2: Any, b2: Any, activation: str = "relu") -> Any:
+    """y = x · σ(w2 · a(w1 · mean(x) + b1) + b2): a mean, two matrix products, and a product with each map.
+
+    Source: Hu, Shen, Sun 2018, "Squeeze-and-excitation networks", equations 2 to 4.
+    """
+    x = _tensor(x)
+    hidden = linear(F.mean(x, (2, 3)), w1, b1)
+    s = sigmoid(linear({"relu": relu, "silu": silu}[activation](hidden), w2, b2))
+    return x * F.reshape(s, (*s.shape, 1, 1))
+
+
 # Activations
 
 

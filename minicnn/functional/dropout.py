@@ -1,25 +1,27 @@
-"""Dropout: train with a random part of the units silent."""
+"""Dropout and stochastic depth: train with a random part of the network silent."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
-from minicnn import kernels, random
-from minicnn.autograd import Array, Function, as_variable
+from minicnn import backend, kernels, random
+from minicnn.autograd import Array, Function, Variable, as_variable
 
 
 class Dropout(Function):
-    """y = x · mask, where each entry of mask is 0 with probability p, else 1/(1 − p);  gx = gy · mask."""
+    """y = x · mask, where each entry of mask is 0 with probability p, else 1/(1 − p);  gx = gy · mask.
 
-    def __init__(self, p: float, generator: random.Generator, per_channel: bool = False) -> None:
-        self.p, self.generator, self.per_channel = p, generator, per_channel
+    The mask has x's first ``axes`` axes, and what the others span falls or stays as one: for images (N, C, H,
+    W), 4 axes for each number on its own, 2 for whole channels, 1 for whole images, 0 for the whole batch.
+    """
+
+    def __init__(self, p: float, generator: random.Generator, axes: int) -> None:
+        self.p, self.generator, self.axes = p, generator, axes
 
     def forward(self, x: Array) -> Array:
-        entries = x.shape[:2] + (1,) * (x.ndim - 2) if self.per_channel else x.shape
-        total = 1
-        for size in entries:
-            total *= size
-        y, kept = kernels.run("dropout.forward", x, self.p, entries, *self.generator.reserve(total))
+        entries = x.shape[: self.axes] + (1,) * (x.ndim - self.axes)
+        y, kept = kernels.run("dropout.forward", x, self.p, entries, *self.generator.reserve(prod(entries)))
         self.save(kept)
         return y
 
@@ -44,7 +46,8 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, generator: random.Gen
     >>> mc.functional.dropout(mc.ones(6), p=0.5)
     tensor([2., 0., 2., 2., 0., 2.])
     """
-    return _dropout("dropout", x, p, training, generator, per_channel=False)
+    x = _checked("dropout", x, p)
+    return _dropout(x, p, training, generator, x.ndim)
 
 
 def dropout2d(
@@ -54,17 +57,64 @@ def dropout2d(
 
     Source: Tompson et al. 2015, "Efficient object localization using convolutional networks", section 3.2.
     """
-    return _dropout("dropout2d", x, p, training, generator, per_channel=True)
+    x = _checked("dropout2d", x, p)
+    if x.ndim < 2:
+        raise ValueError(f"dropout2d: x must be (N, C, …), got shape {x.shape}")
+    return _dropout(x, p, training, generator, 2)
 
 
-def _dropout(name: str, x: Any, p: float, training: bool, generator: Any, per_channel: bool) -> Any:
+DECIDED_AXES = {"row": 1, "batch": 0}
+"""What falls or stays as one in each mode of stochastic depth: one image, or the whole batch."""
+
+
+def stochastic_depth(
+    x: Any, p: float, mode: str, training: bool = True, generator: random.Generator | None = None
+) -> Any:
+    """Silence the branch beside a shortcut with probability p, and divide by 1 − p where it speaks.
+
+        y[n] = x[n] · b[n] / (1 − p),    b[n] = 0 with probability p, else 1
+
+    A residual block x + F(x) whose branch F is silent is no block at all: the network is shallower in each
+    training step, and a gradient meets fewer layers. Outside training x is returned as it is. As with
+    :func:`dropout`, the seed decides what falls, on every backend alike.
+
+    Shapes:
+        (N, …) -> the same
+
+    Args:
+        mode: ``"row"`` decides for each of the N images by itself, ``"batch"`` once for all of them.
+
+    Raises:
+        ValueError: p is not in 0 ≤ p ≤ 1; another mode.
+
+    Source: G. Huang, Y. Sun, Z. Liu, D. Sedra, K. Weinberger 2016, "Deep networks with stochastic depth",
+    section 3 (there the scaling is left to the test). Names and arguments are torchvision's.
+
+    >>> import minicnn as mc
+    >>> _ = mc.manual_seed(3)
+    >>> mc.functional.stochastic_depth(mc.ones(3, 2), 0.5, "row")
+    tensor([[2., 2.],
+            [0., 0.],
+            [2., 2.]])
+    """
+    x = _checked("stochastic_depth", x, p)
+    if mode not in DECIDED_AXES:
+        raise ValueError(f"stochastic_depth: mode {backend.unknown(mode, DECIDED_AXES)}")
+    if x.ndim < 1:
+        raise ValueError(f"stochastic_depth: x must be (N, …), got shape {x.shape}")
+    return _dropout(x, p, training, generator, DECIDED_AXES[mode])
+
+
+def _checked(name: str, x: Any, p: float) -> Variable:
     x = as_variable(x)
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: p must be between 0 and 1, got {p!r}")
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: x is {x.dtype}; expected floating-point data")
-    if per_channel and x.ndim < 2:
-        raise ValueError(f"{name}: x must be (N, C, …), got shape {x.shape}")
+    return x
+
+
+def _dropout(x: Variable, p: float, training: bool, generator: random.Generator | None, axes: int) -> Any:
     if not training or p == 0:
         return x
-    return Dropout(p, generator or random.default_generator, per_channel)(x)
+    return Dropout(p, generator or random.default_generator, axes)(x)

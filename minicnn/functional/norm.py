@@ -8,7 +8,7 @@ import numpy as np
 
 from minicnn import backend, kernels
 from minicnn.autograd import Array, Function, Variable, as_variable
-from minicnn.functional.activation import activated, bounds
+from minicnn.functional.activation import CLIPPING, activated, bounds
 from minicnn.functional.arithmetic import add
 from minicnn.functional.check import same_dtype
 
@@ -94,6 +94,18 @@ class ClippedBatchNormInference(Function):
         return *kernels.run("batch_norm.inference_backward", gy, *saved, self.eps), gy
 
 
+class SiLUBatchNorm(BatchNorm):
+    """y = z · σ(z) of BatchNorm's results z, which backward computes once more from x: they are not kept."""
+
+    def forward(self, x: Array, w: Array, b: Array) -> Array:
+        y, self.mean, self.var, inverse_std = kernels.run("batch_norm.training_silu", x, w, b, self.eps)
+        self.save(x, self.mean, inverse_std, w, b)
+        return y
+
+    def backward(self, gy: Array) -> tuple[Array, Array, Array]:
+        return kernels.run("batch_norm.training_backward_silu", gy, *self.saved)
+
+
 class LocalResponseNorm(Function):
     """y[c] = x[c] / (k + α/n · Σ x²)^β, the sum over n neighbouring channels of the same pixel."""
 
@@ -108,6 +120,10 @@ class LocalResponseNorm(Function):
     def backward(self, gy: Array) -> Array:
         x, d = self.saved
         return kernels.run("local_response_norm.backward", gy, x, d, self.size, self.alpha, self.beta)
+
+
+FOLLOWING = (*CLIPPING, "silu")
+"""The activations that may follow a batch norm in the same operation."""
 
 
 def batch_norm(
@@ -131,16 +147,16 @@ def batch_norm(
     running ← (1 − momentum) · running + momentum · batch, where the running variance takes the
     unbiased estimate with the divisor M − 1. In inference the running statistics take their place.
 
-    Beyond PyTorch, a shortcut like x may be added to y, and ``activation="relu"`` or ``"relu6"`` be applied
-    after it: the same numbers as from ``relu(batch_norm(…) + shortcut)``, and kernels that can do it on the
-    way spare two or three trips to memory.
+    Beyond PyTorch, a shortcut like x may be added to y, and ``activation="relu"``, ``"relu6"`` or ``"silu"``
+    be applied after it: the same numbers as from ``relu(batch_norm(…) + shortcut)``, and kernels that can do
+    it on the way spare two or three trips to memory.
 
     Shapes:
         x (N, C) or (N, C, …); running_mean, running_var, weight (1 if None) and bias (0 if None): (C,)
 
     Raises:
         ValueError: shapes that do not fit; training on one entry a channel, which has no variance; no
-            running statistics in inference.
+            running statistics in inference; another activation.
         TypeError: dtypes that differ.
 
     Source: Ioffe & Szegedy 2015, "Batch normalization", algorithms 1 and 2.
@@ -154,6 +170,8 @@ def batch_norm(
     x = as_variable(x)
     if x.ndim < 2:
         raise ValueError(f"batch_norm: x must be (N, C) or (N, C, …), got shape {x.shape}")
+    if activation not in (None, *FOLLOWING):
+        raise ValueError(f"batch_norm: activation {backend.unknown(activation, FOLLOWING)}")
     C, M = x.shape[1], x._data.size // max(x.shape[1], 1)
     vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     given = {name: as_variable(vector, x.device) for name, vector in vectors.items() if vector is not None}
@@ -177,7 +195,10 @@ def batch_norm(
     if M < 2:
         raise ValueError(f"batch_norm: training needs more than one entry a channel, got shape {x.shape}")
     operation: BatchNorm | ClippedBatchNorm
-    if _joint("batch_norm.training_clipped", x, s, activation):
+    if activation == "silu" and s is None and kernels.offers("batch_norm.training_silu", x._data):
+        operation = SiLUBatchNorm(eps)
+        y = operation(x, w, b)
+    elif _joint("batch_norm.training_clipped", x, s, activation):
         operation = ClippedBatchNorm(eps, activation)
         y = operation(x, w, b, s)
     else:
@@ -193,9 +214,9 @@ def batch_norm(
 
 
 def _joint(part: str, x: Variable, s: Variable | None, activation: str | None) -> bool:
-    """Whether something follows batch norm, and a kernel can do it on the way."""
-    bounds("batch_norm", activation)
-    return (s is not None or activation is not None) and kernels.offers(part, x._data)
+    """Whether something follows batch norm, of which kernels can do all on the way."""
+    clips = activation in (None, *CLIPPING)
+    return clips and (s is not None or activation is not None) and kernels.offers(part, x._data)
 
 
 def _one_by_one(y: Any, s: Variable | None, activation: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""Cases for batch norm, local response normalisation and dropout."""
+"""Cases for batch norm, local response normalisation, dropout, and squeeze-and-excitation."""
 
 from typing import Any
 
@@ -98,6 +98,17 @@ BATCH_NORM += [
 ]
 
 
+VECTORS = normal(6, 4), normal(4), normal(4)
+SILU = tuple(f"{part}_silu" for part in TRAINING)
+BATCH_NORM += [
+    case(
+        "batch_norm", "training, and SiLU", followed(True, "silu"), IMAGES, normal(4), normal(4), parts=SILU
+    ),
+    case("batch_norm", "training, vectors and SiLU", followed(True, "silu"), *VECTORS, parts=SILU),
+    case("batch_norm", "inference, vectors and SiLU", followed(False, "silu"), *VECTORS, parts=INFERENCE),
+]
+
+
 def response(description: str, shape: tuple, *settings: Any) -> Case:
     """Local response normalisation."""
     fn = lambda x: F.local_response_norm(x, *settings)  # noqa: E731  (a case holds a function)
@@ -120,12 +131,31 @@ def seeded(operation: Any, p: float) -> Any:
     return lambda x: operation(x, p, generator=random.Generator(7))
 
 
+def silenced(mode: str) -> Any:
+    """Stochastic depth that draws one mask at every call."""
+    return lambda x: F.stochastic_depth(x, 0.4, mode, generator=random.Generator(8))
+
+
+def excited_by_silu(x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
+    """Squeeze-and-excitation as in EfficientNet."""
+    return F.squeeze_excitation(x, w1, b1, w2, b2, "silu")
+
+
 DROPOUTS = [
     case("dropout", "p = 0.4", seeded(F.dropout, 0.4), normal(4, 6), parts=DROPOUT),
     case("dropout", "p = 0.9", seeded(F.dropout, 0.9), normal(4, 6), parts=DROPOUT),
     case("dropout", "p = 1", seeded(F.dropout, 1.0), normal(4, 6), parts=DROPOUT),
     case("dropout", "outside training", lambda x: F.dropout(x, 0.4, training=False), normal(4, 6), parts=()),
     case("dropout2d", "p = 0.4", seeded(F.dropout2d, 0.4), normal(3, 4, 2, 2), parts=DROPOUT),
+    case("stochastic_depth", "each image", silenced("row"), normal(5, 2, 2, 3), parts=DROPOUT),
+    case("stochastic_depth", "the whole batch", silenced("batch"), normal(3, 4), parts=DROPOUT),
 ]
 
-TABLE = [*BATCH_NORM, *RESPONSES, *DROPOUTS]
+DENSE = normal(2, 4), normal(2), normal(4, 2), normal(4)
+EXCITATIONS = [
+    case("squeeze_excitation", "ReLU", F.squeeze_excitation, normal(3, 4, 2, 3), *DENSE),
+    case("squeeze_excitation", "SiLU", excited_by_silu, normal(2, 4, 3, 3), *DENSE),
+    case("squeeze_excitation", "one pixel", excited_by_silu, normal(2, 4, 1, 1), *DENSE),
+]
+
+TABLE = [*BATCH_NORM, *RESPONSES, *DROPOUTS, *EXCITATIONS]

@@ -1,8 +1,9 @@
 """Layers, and the modules that hold them, under PyTorch's names."""
 
-from minicnn.nn import init
+from minicnn.nn import init, utils
 from minicnn.nn.chain import Plus, Sequential, chain
 from minicnn.nn.containers import Concat, Identity, ModuleDict, ModuleList, Residual
+from minicnn.nn.excitation import SqueezeExcitation
 from minicnn.nn.layers import (
     BatchNorm1d,
     BatchNorm2d,
@@ -12,6 +13,7 @@ from minicnn.nn.layers import (
     Linear,
     LocalResponseNorm,
     SeparableConv2d,
+    StochasticDepth,
 )
 from minicnn.nn.module import Module, Parameter
 from minicnn.nn.stateless import (
@@ -71,8 +73,11 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "SqueezeExcitation",
+    "StochasticDepth",
     "Tanh",
     "ZeroPad2d",
     "chain",
     "init",
+    "utils",
 ]

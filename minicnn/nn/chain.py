@@ -14,9 +14,10 @@ from minicnn.autograd import Array, is_grad_enabled
 from minicnn.nn.containers import Row
 from minicnn.nn.layers import BatchNorm2d, Conv2d
 from minicnn.nn.module import Module
-from minicnn.nn.stateless import ReLU, ReLU6
+from minicnn.nn.stateless import ReLU, ReLU6, SiLU
 
-ACTIVATIONS = {ReLU: "relu", ReLU6: "relu6"}
+CLIPPING: dict[type[Module], str] = {ReLU: "relu", ReLU6: "relu6"}  # what can be joined to a convolution
+FOLLOWING = CLIPPING | {SiLU: "silu"}  # and to a batch norm in training, without a shortcut
 
 
 class Sequential(Row):
@@ -73,6 +74,7 @@ def chain(x: Any, *layers: Any) -> Any:
 
         convolution, ReLU                               the results are clipped as they are stored
         batch norm, Plus (or none), ReLU (or none)      one pass in place of three, and one backward
+        batch norm in training, SiLU                    one pass in place of two, and one backward
         convolution, batch norm, ReLU (or none)         in inference: a convolution with other weights,
                                                         w·s and (b − mean)·s + shift; s = scale/√(var + ε)
 
@@ -91,11 +93,13 @@ def chain(x: Any, *layers: Any) -> Any:
         layer = rest.popleft()
         if _is(layer, Conv2d):
             if _folds(x, layer, rest):
-                x = _folded(x, layer, rest.popleft(), _activation(rest))
+                x = _folded(x, layer, rest.popleft(), _activation(rest, CLIPPING))
             else:
-                x = layer.forward(x, _activation(rest))
+                x = layer.forward(x, _activation(rest, CLIPPING))
         elif _is(layer, BatchNorm2d):
-            x = layer.forward(x, _shortcut(x, rest), _activation(rest))
+            shortcut = _shortcut(x, rest)
+            alone = layer.training and shortcut is None
+            x = layer.forward(x, shortcut, _activation(rest, FOLLOWING if alone else CLIPPING))
         else:
             x = layer(x)
     return x
@@ -115,10 +119,10 @@ def _opened(layers: Iterable[Any]) -> Iterator[Any]:
             yield layer
 
 
-def _activation(rest: deque) -> str | None:
+def _activation(rest: deque, joined: Mapping[type[Module], str]) -> str | None:
     """Take an activation from the head of the chain, if there is one that can be joined."""
-    if rest and type(rest[0]) in ACTIVATIONS and not rest[0]._hooks:
-        return ACTIVATIONS[type(rest.popleft())]
+    if rest and type(rest[0]) in joined and not rest[0]._hooks:
+        return joined[type(rest.popleft())]
     return None
 
 

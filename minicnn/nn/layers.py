@@ -8,8 +8,10 @@ import numpy as np
 
 from minicnn import functional as F
 from minicnn import random
+from minicnn.backend import unknown
 from minicnn.functional.check import pair
 from minicnn.functional.conv import resolve_padding
+from minicnn.functional.dropout import DECIDED_AXES
 from minicnn.nn import init
 from minicnn.nn.module import Module, Parameter
 from minicnn.tensor import empty, ones, zeros
@@ -276,3 +278,26 @@ class Dropout2d(_Dropout):
 
     def forward(self, x: Any) -> Any:
         return F.dropout2d(x, self.p, self.training, self.generator)
+
+
+class StochasticDepth(_Dropout):
+    """In training, silence the branch beside a shortcut with probability p; see functional.stochastic_depth.
+
+    mode "row" decides for each image by itself, "batch" once for all.
+
+    >>> from minicnn import nn
+    >>> nn.StochasticDepth(0.2, "row")
+    StochasticDepth(p=0.2, mode=row)
+    """
+
+    def __init__(self, p: float, mode: str, generator: random.Generator | None = None) -> None:
+        super().__init__(p, generator)
+        if mode not in DECIDED_AXES:
+            raise ValueError(f"StochasticDepth: mode {unknown(mode, DECIDED_AXES)}")
+        self.mode = mode
+
+    def forward(self, x: Any) -> Any:
+        return F.stochastic_depth(x, self.p, self.mode, self.training, self.generator)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, mode={self.mode}"

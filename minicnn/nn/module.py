@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import Any, Self
 
 import numpy as np
@@ -67,6 +68,7 @@ class Module:
     """
 
     training: bool
+    frozen = False  # whether train() leaves this module in inference mode; models.freeze sets it
     _hook_numbers = itertools.count()
 
     def __init__(self) -> None:
@@ -258,9 +260,12 @@ class Module:
     # Modes and kinds
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, here and inside: dropout drops, batch norm uses the batch's statistics."""
+        """Training mode, here and inside: dropout drops, batch norm uses the batch's statistics.
+
+        Beyond PyTorch, frozen modules stay in inference mode; see :func:`minicnn.models.freeze`.
+        """
         for module in self.modules():
-            module.training = mode
+            module.training = mode and not module.frozen
         return self
 
     def eval(self) -> Self:
@@ -347,6 +352,19 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({extra})"
         return f"{type(self).__name__}({extra}\n  " + "\n  ".join(lines) + "\n)"
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a pattern names this module or parameter, or a module that it is in.
+
+    ``*``, ``?`` and ``[…]`` stand for any characters, dots among them.
+
+    >>> matches("features.0.weight", "features"), matches("features.0.weight", "features.[2-9]")
+    (True, False)
+    """
+    names = path.split(".")
+    prefixes = (".".join(names[: i + 1]) for i in range(len(names)))
+    return any(fnmatchcase(prefix, pattern) for prefix in prefixes)
 
 
 def _state_array(name: str, value: Any) -> Array:

@@ -16,8 +16,9 @@ True
 
 from minicnn.optim import lr_scheduler
 from minicnn.optim.adam import Adam, Adamax, AdamW, NAdam
+from minicnn.optim.groups import param_groups
 from minicnn.optim.optimizer import Optimizer
 from minicnn.optim.rmsprop import RMSprop
 from minicnn.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RMSprop", "lr_scheduler"]
+__all__ = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RMSprop", "lr_scheduler", "param_groups"]

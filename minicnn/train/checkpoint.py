@@ -1,8 +1,7 @@
-"""Checkpoints and weights: safetensors files, so that arrays are only arrays and nothing in them runs.
+"""Checkpoints: safetensors files, so that arrays are only arrays and nothing in them runs.
 
 A checkpoint holds named arrays, and in the file's metadata one JSON document with everything else and a
-SHA-256 of both. A weights file holds a model's ``state_dict`` and nothing more: any program that reads
-safetensors reads it, and such a file from elsewhere can be loaded if its names are the model's.
+SHA-256 of both. Weights alone, which a training leaves as well, are in :mod:`minicnn.weights`.
 """
 
 import hashlib
@@ -13,15 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn import nn
-from minicnn.backend import move
-from minicnn.train import files
+from minicnn import files, nn
+from minicnn.weights import safe_file
+from minicnn.weights.errors import Unreadable
+from minicnn.weights.reading import check_file
 
 Arrays = dict[str, np.ndarray]
 
 VERSION = 1
 
-_KEY, _DIGEST = "minicnn-checkpoint", "minicnn-sha256"
+_KEY, _DIGEST = safe_file.TRAINING, "minicnn-sha256"
 
 
 class CheckpointError(ValueError):
@@ -60,7 +60,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     altered, or is of another version.
     """
     path = Path(path)
-    arrays, metadata = _open(path, wanted=_KEY)
+    arrays, metadata = open_arrays(path, _KEY, "a safetensors file, but no checkpoint of minicnn")
     if metadata.get(_DIGEST) != _digest(arrays, metadata[_KEY]):
         raise CheckpointError(f"{path}: damaged, its contents do not have the checksum written with them")
     try:
@@ -73,38 +73,36 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(path, arrays, document)
 
 
-def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write a model's parameters and buffers, under the names of its ``state_dict``.
+def open_arrays(path: Path, key: str, otherwise: str) -> tuple[Arrays, dict[str, str]]:
+    """Arrays and metadata of a safetensors file that has this key in its metadata.
 
-    Raises OSError, and then a file that was there is as it was.
+    Raises :class:`CheckpointError`, ``otherwise`` if it has not.
     """
-    from safetensors.numpy import save
 
-    arrays = {name: move(array, "cpu") for name, array in model.state_dict().items()}
-    files.write(path, save(arrays, {"made-by": "minicnn"}))
+    def check(metadata: dict[str, str]) -> None:
+        if key not in metadata:
+            raise Unreadable(otherwise)
+
+    try:
+        check_file(path)
+        return safe_file.read(path, check)
+    except Unreadable as reason:
+        raise CheckpointError(f"{path}: {reason}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Read a model's parameters and buffers from a safetensors file with the names of its ``state_dict``.
+def best_of(arrays: Arrays) -> Arrays:
+    """Of a checkpoint's arrays the weights to use: the best ones, else the averaged, else the last.
 
-    Raises :class:`CheckpointError` for a file that is absent, cannot be read, is cut off, or does not fit the
-    model: names, shapes and dtypes must be the same. The model is then as it was.
-
-    >>> import tempfile
-    >>> from minicnn import models
-    >>> a, b = models.create("lenet5"), models.create("lenet5")
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_weights(a, f"{folder}/lenet5.safetensors")
-    ...     load_weights(b, f"{folder}/lenet5.safetensors")
-    >>> bool((a.output.weight.data == b.output.weight.data).all())
-    True
+    >>> best_of({"model.w": np.zeros(1), "best.w": np.ones(1), "optimizer.0.m": np.zeros(1)})
+    {'w': array([1.])}
     """
-    path = Path(path)
-    arrays, metadata = _open(path)
-    if _KEY in metadata:
-        raise CheckpointError(f"{path}: a checkpoint of a training, not weights alone; see Trainer.load")
-    check_fit(path, model, arrays)
-    model.load_state_dict(arrays)
+    for part in ("best", "average", "model"):
+        own = {name.removeprefix(f"{part}."): a for name, a in arrays.items() if name.startswith(f"{part}.")}
+        if own:
+            return own
+    return {}
 
 
 def check_fit(path: Path, model: nn.Module, arrays: Arrays) -> None:
@@ -120,31 +118,6 @@ def check_fit(path: Path, model: nn.Module, arrays: Arrays) -> None:
     if faults:
         more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise CheckpointError(f"{path}: does not fit {type(model).__name__}: {', '.join(faults[:5])}{more}")
-
-
-def _open(path: Path, wanted: str | None = None) -> tuple[Arrays, dict[str, str]]:
-    """Arrays and metadata of a safetensors file; where a key is ``wanted`` in the metadata, no array is read
-    from a file without it."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such file")
-    if not path.is_file():
-        raise CheckpointError(f"{path}: not a file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if wanted is not None and wanted not in metadata:
-                raise CheckpointError(f"{path}: a safetensors file, but no checkpoint of minicnn")
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (no dict)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged or no safetensors file ({_one_line(error)})") from None
-    except (OSError, TypeError, AttributeError) as error:  # the latter two: a dtype that NumPy has not
-        raise CheckpointError(f"{path}: cannot be read ({_one_line(error)})") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _digest(arrays: Arrays, text: str) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from minicnn.train import files
+from minicnn import files
 
 CHECKPOINT, WEIGHTS, RESULTS = "checkpoint.safetensors", "weights.safetensors", "results.json"
-PICTURES = ("curves.png", "confusion.png", "predictions.png")
-OUTPUTS = (CHECKPOINT, WEIGHTS, RESULTS, *PICTURES)
+HISTORY = "history.csv"
+CURVES, CONFUSION, PREDICTIONS = "curves.png", "confusion.png", "predictions.png"
+PICTURES = (CURVES, CONFUSION, PREDICTIONS)
+OUTPUTS = (CHECKPOINT, HISTORY, WEIGHTS, RESULTS, *PICTURES)
 """What a training writes. The results come last: a folder that has them is finished."""
 
 RUNS = Path("runs")

@@ -7,7 +7,8 @@ import threading
 from types import FrameType
 from typing import Any
 
-from minicnn.train.trainer import Callback, Trainer
+from minicnn.train.callbacks import Callback
+from minicnn.train.trainer import Trainer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

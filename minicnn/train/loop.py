@@ -1,5 +1,20 @@
 """The training loop, and measuring what was learnt. Everything else in this room is built around these.
 
+The loop hides nothing; this is what an epoch is:
+
+>>> from minicnn import data, functional as F, from_numpy, models, optim
+>>> digits = data.load("digits", size=28)
+>>> model = models.create("mlp_300_100")
+>>> optimizer = optim.SGD(model.parameters(), lr=0.1)
+>>> loader = data.DataLoader(digits.train, batch_size=64, shuffle=True)
+>>> for images, labels in loader.epoch(0):
+...     optimizer.zero_grad()
+...     loss = F.cross_entropy(model(from_numpy(images)), labels)
+...     loss.backward()
+...     optimizer.step()
+
+and :func:`train` is the same, told step by step:
+
 >>> from minicnn import data, models, nn, optim
 >>> digits = data.load("digits", size=28)
 >>> model = models.create("mlp_300_100")
@@ -65,6 +80,7 @@ def train(
     loss_fn: Loss,
     optimizer: Optimizer,
     find_gradients: Gradients = find_gradients,
+    before_step: Callable[[], Any] | None = None,
 ) -> Iterator[Step]:
     """Train on one batch after the other: this is the training loop, the whole of it.
 
@@ -74,7 +90,9 @@ def train(
 
     Shapes: images (N, C, H, W), labels (N,), logits (N, classes). Batches are brought to where the model is.
 
-    ``find_gradients`` may be another way to the same gradients: see :mod:`~minicnn.train.capture`.
+    ``find_gradients`` may be another way to the same gradients: see :mod:`~minicnn.train.capture` and
+    :func:`in_pieces`. ``before_step`` is called when they are there, and may change them, as by clipping.
+    In place of labels a batch may have probabilities (N, classes), as mixed batches do.
 
     Raises :class:`DivergedError` when the loss is not finite; the parameters are then as before that step.
     """
@@ -83,8 +101,51 @@ def train(
         loss, correct = find_gradients(model, loss_fn, images, labels)
         if not isfinite(loss):
             raise DivergedError(f"the loss is {loss}")
+        if before_step:
+            before_step()
         optimizer.step()
         yield Step(loss, len(labels), correct)
+
+
+def in_pieces(find_gradients: Gradients, pieces: int) -> Gradients:
+    """The same gradients by way of smaller batches, which need less memory: gradient accumulation.
+
+        ∂L/∂w = Σ_k (n_k / N) · ∂L_k/∂w
+
+    where L_k is the mean loss of the n_k images in piece k of a batch of N. The sum is that of the whole
+    batch, but for rounding, where images do not influence each other: batch norm sees only its piece.
+
+    >>> from minicnn import models, nn
+    >>> model, images = models.create("mlp_300_100"), np.ones((6, 1, 28, 28), np.float32)
+    >>> labels = np.arange(6)
+    >>> loss, _ = find_gradients(model, nn.CrossEntropyLoss(), images, labels)
+    >>> parts, _ = in_pieces(find_gradients, 4)(model, nn.CrossEntropyLoss(), images, labels)
+    >>> abs(loss - parts) < 1e-6
+    True
+    """
+
+    def gradients(
+        model: nn.Module, loss_fn: Loss, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[float, int]:
+        parameters = list(model.parameters())
+        sums: list[Array | None] = [None] * len(parameters)
+        total, correct, size = 0.0, 0, -(-len(labels) // pieces)
+        for start in range(0, len(labels), size):
+            piece = slice(start, start + size)
+            for parameter in parameters:
+                parameter.grad = None
+            loss, right = find_gradients(model, loss_fn, images[piece], labels[piece])
+            share = len(labels[piece]) / len(labels)
+            total, correct = total + share * loss, correct + right
+            for i, parameter in enumerate(parameters):
+                if parameter.grad is not None:
+                    part, before = parameter.grad * parameter.dtype.type(share), sums[i]
+                    sums[i] = part if before is None else np.add(before, part, out=before)
+        for parameter, gradient in zip(parameters, sums, strict=True):
+            parameter.grad = gradient
+        return total, correct
+
+    return gradients
 
 
 def home(model: nn.Module) -> str:
@@ -93,8 +154,9 @@ def home(model: nn.Module) -> str:
 
 
 def hits(logits: Tensor, target: Tensor) -> Array:
-    """How many images were right."""
-    return (logits.data.argmax(axis=1) == target.data).sum()
+    """How many images were right; of a mixed image, the label that has the largest share of it."""
+    labels = target.data if target.ndim == 1 else target.data.argmax(axis=1)
+    return (logits.data.argmax(axis=1) == labels).sum()
 
 
 def _fetched(*numbers: Array) -> list[float]:

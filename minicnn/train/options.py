@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from minicnn.backend import unknown
 from minicnn.kernels.registry import PRECISIONS
-from minicnn.train.recipes import OPTIMIZERS, SCHEDULES, recipe_for
+from minicnn.train.recipes import OPTIMIZERS, PAPERS, SCHEDULES, recipe_for
+
+DECAYS = {"all": "all parameters", "weights": "all but biases and what batch norm has"}
+"""What weight decay may draw to zero."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,7 @@ class Options:
     """What a training's result is a function of. Where its files are is not among it.
 
     ``validation`` None stands for the data set's own number, ``momentum`` None for an optimiser without.
+    Options with defaults came later: checkpoints without them were trained with the default.
     """
 
     model: str
@@ -29,7 +33,22 @@ class Options:
     label_smoothing: float
     schedule: str
     seed: int
-    precision: str
+    precision: str = "fp32"
+    recipe: str | None = None
+    decay: str = "all"
+    clip: float | None = None
+    clip_value: float | None = None
+    accumulate: int = 1
+    ema: float | None = None
+    early_stopping: int | None = None
+    augment: str | None = None
+    on_error: str = "raise"
+    mixup: float | None = None
+    cutmix: float | None = None
+    weights: str | None = None
+    freeze: str | None = None
+    unfreeze: str | None = None
+    lr_of: str | None = None
 
     def __str__(self) -> str:
         """How the network is trained, in a line.
@@ -39,17 +58,46 @@ class Options:
         """
         words = [f"{self.optimizer}, lr {self.lr:g} ({self.schedule})"]
         words += [f"momentum {self.momentum:g}"] if self.momentum is not None else []
-        words += [f"weight decay {self.weight_decay:g}"] if self.weight_decay else []
+        if self.weight_decay:
+            spared = "" if self.decay == "all" else f" for {DECAYS[self.decay]}"
+            words += [f"weight decay {self.weight_decay:g}{spared}"]
+        words += [f"lr {self.lr_of}"] if self.lr_of is not None else []
         words += [f"label smoothing {self.label_smoothing:g}"] if self.label_smoothing else []
         words += [f"multiplications in {self.precision}"] if self.precision != "fp32" else []
-        words += [f"batch size {self.batch_size}, {self.epochs} epochs, seed {self.seed}"]
+        words += [f"gradients' norm up to {self.clip:g}"] if self.clip is not None else []
+        words += [f"gradients up to ±{self.clip_value:g}"] if self.clip_value is not None else []
+        words += [f"average of weights {self.ema:g}"] if self.ema is not None else []
+        words += [f"augmented by {self.augment}"] if self.augment is not None else []
+        words += [f"mixup {self.mixup:g}"] if self.mixup is not None else []
+        words += [f"cutmix {self.cutmix:g}"] if self.cutmix is not None else []
+        pieces = f" in {self.accumulate} pieces" if self.accumulate > 1 else ""
+        early = "" if self.early_stopping is None else f" or until {self.early_stopping} bring nothing"
+        words += [
+            f"batch size {self.batch_size}{pieces}",
+            f"{self.epochs} epochs{early}",
+            f"seed {self.seed}",
+        ]
         return ", ".join(words)
+
+
+KNOWN: dict[str, Any] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
+    "recipe": PAPERS,
+    "decay": DECAYS,
+    "on_error": ("raise", "skip"),
+}
+"""The options that are names, and what they may be."""
 
 
 def complete(given: dict[str, Any]) -> Options:
     """Options of which ``model`` and perhaps others were given: the recipes have the others.
 
-    Raises ValueError for a data set, optimiser, schedule or precision that is unknown, with the nearest.
+    A ``recipe`` of the literature among what was given takes the place of the data set's and the network's.
+
+    Raises ValueError for a data set, recipe, optimiser, schedule or other name that is unknown, with the
+    nearest.
 
     >>> options = complete({"model": "lenet5", "optimizer": "adam"})
     >>> options.data, options.lr
@@ -57,25 +105,43 @@ def complete(given: dict[str, Any]) -> Options:
     """
     given = {"data": "digits", **given}
     recipe = recipe_for(given["model"], given["data"])
-    for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
-        if name in given and given[name] not in known:
+    for name, known in KNOWN.items():
+        if given.get(name) is not None and given[name] not in known:
             raise ValueError(f"{name}: {unknown(given[name], known)}")
+    recipe = PAPERS[given["recipe"]] if given.get("recipe") is not None else recipe
     kind = OPTIMIZERS[given.get("optimizer", recipe.optimizer)]
     own = kind is OPTIMIZERS[recipe.optimizer]
     defaults = {
-        "validation": None,
+        "validation": recipe.validation,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "optimizer": recipe.optimizer,
         "lr": recipe.lr if own and recipe.lr is not None else kind.lr,
-        "momentum": kind.momentum,
+        "momentum": recipe.momentum if own and recipe.momentum is not None else kind.momentum,
         "weight_decay": recipe.weight_decay if own and recipe.weight_decay is not None else kind.weight_decay,
         "label_smoothing": recipe.label_smoothing,
         "schedule": recipe.schedule,
+        "augment": recipe.augment,
         "seed": 0,
-        "precision": "fp32",
     }
     return Options(**{**defaults, **given})
+
+
+def read(saved: Any) -> Options:
+    """The options that a checkpoint, which may be an older one, was trained with.
+
+    Raises ValueError for anything else.
+
+    >>> read({**vars(complete({"model": "lenet5"})), "warmth": 3})
+    Traceback (most recent call last):
+    ValueError: it was trained with an option that this minicnn does not know: warmth
+    """
+    needed = {field.name for field in fields(Options) if field.default is MISSING}
+    if not isinstance(saved, dict) or not needed <= saved.keys():
+        raise ValueError("it does not say with which options it was trained")
+    if strange := sorted(saved.keys() - {field.name for field in fields(Options)}):
+        raise ValueError(f"it was trained with an option that this minicnn does not know: {strange[0]}")
+    return Options(**saved)
 
 
 def resumed(saved: Any, given: dict[str, Any], finished: int) -> Options:
@@ -93,10 +159,7 @@ def resumed(saved: Any, given: dict[str, Any], finished: int) -> Options:
     Traceback (most recent call last):
     ValueError: --lr 0.1 contradicts the training's 0.02; --epochs 3, but 4 are finished
     """
-    names = {field.name for field in fields(Options)}
-    if not isinstance(saved, dict) or set(saved) != names:
-        raise ValueError("it does not say with which options it was trained")
-    options = Options(**saved)
+    options = read(saved)
     faults = []
     for name, value in given.items():
         own = getattr(options, name)

@@ -7,7 +7,7 @@ blue is what is right or training, vermilion what is wrong or validation.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#8A8A8A", "#222222"
 
+COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, GREY)
+"""For several trainings in one chart."""
+
 COUNTS_UP_TO = 20
 """Classes up to which a confusion matrix has room for its counts."""
 
@@ -32,7 +35,7 @@ MISTAKES = 16
 
 def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> bytes:
     """Loss and accuracy against epochs, for training and validation; ``best`` is marked."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import MaxNLocator
 
     figure = _figure(10, 4.2)
     figure.suptitle(title, color=INK)
@@ -58,27 +61,11 @@ def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> b
     loss, accuracy = figure.axes
     values = [v for epoch in history for v in (epoch.loss, epoch.validation_loss) if v]
     if values and max(values) > 10 * min(values):  # or all but the first epochs would be flat
-        loss.set_yscale("log")
-        loss.set_title("loss (logarithmic)", fontsize=11, color=INK)
-        loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        loss.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        loss.yaxis.set_minor_formatter(NullFormatter())
+        _logarithmic(loss)
     accuracy.set_ylim(top=1.0)
-    accuracy.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+    accuracy.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
     accuracy.legend(frameon=False, loc="lower right")
     return _png(figure)
-
-
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """How often images of class t were taken for class p.
-
-    Shapes: labels and predictions (N,), the matrix (classes, classes) with t down and p across. Dtype: int64.
-
-    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
-    array([[1, 1],
-           [0, 1]])
-    """
-    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
 
 
 def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> bytes:
@@ -109,6 +96,82 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> byt
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(title, color=INK, fontsize=11)
+    return _png(figure)
+
+
+def _logarithmic(axes: Axes) -> None:
+    """The loss on a logarithmic axis, with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.set_title("loss (logarithmic)", fontsize=11, color=INK)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def classes(figures: Mapping[str, Mapping[str, float]], title: str) -> bytes:
+    """Precision, recall and F1 of each class as dots; ``figures`` has them by class and name."""
+    figure = _figure(8, min(16, 1.8 + 0.3 * len(figures)))
+    axes = figure.subplots()
+    y = np.arange(len(figures))
+    kinds = (
+        ("precision", "o", BLUE, "precision: of what was taken for it, the share that is"),
+        ("recall", "D", VERMILION, "recall: of what it is, the share that was found"),
+        ("f1", "|", INK, "F1: between the two"),
+    )
+    for kind, mark, colour, label in kinds:
+        values = [row[kind] for row in figures.values()]
+        axes.plot(values, y, mark, color=colour, alpha=0.85, label=label, clip_on=False)
+    axes.set_yticks(y, list(figures))
+    axes.set_ylim(len(figures) - 0.5, -0.5)
+    axes.set_xlim(right=1)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g} %")
+    axes.grid(color="#DDDDDD", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, color=INK, fontsize=11)
+    figure.legend(frameon=False, loc="outside lower center", fontsize=9)
+    return _png(figure)
+
+
+def comparison(runs: Sequence[tuple[str, Sequence[Epoch]]]) -> bytes:
+    """The curves of several trainings in one chart: validation drawn through, training dashed."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(11, 4.6)
+    panels = (("loss", "loss", "validation_loss"), ("accuracy", "accuracy", "validation_accuracy"))
+    for axes, (name, training, validation) in zip(figure.subplots(1, 2), panels, strict=True):
+        for i, (title, history) in enumerate(runs):
+            colour, validated = COLOURS[i % len(COLOURS)], all(e.validation_loss is not None for e in history)
+            numbers = [epoch.number for epoch in history]
+            mark = "o" if len(history) < 3 else None
+            if validated:
+                values = [getattr(epoch, validation) for epoch in history]
+                axes.plot(numbers, values, color=colour, marker=mark, label=title)
+            values = [getattr(epoch, training) for epoch in history]
+            axes.plot(
+                numbers,
+                values,
+                "--",
+                color=colour,
+                marker=None if validated else mark,
+                linewidth=1,
+                alpha=0.7,
+                label=None if validated else title,
+            )
+        axes.set_title(name, fontsize=11, color=INK)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(color="#DDDDDD", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    loss, accuracy = figure.axes
+    _logarithmic(loss)
+    accuracy.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
+    figure.suptitle("validation drawn through, training dashed", color=INK, fontsize=11)
+    handles, labels = accuracy.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, frameon=False, loc="outside lower center", ncols=min(len(runs), 4), fontsize=9
+    )
     return _png(figure)
 
 

@@ -1,7 +1,7 @@
 """A whole training as ``minicnn train`` does it: options in, a folder with everything it made out.
 
-:func:`prepare` finds everything that can be wrong with what a user asked for, before any work is done;
-:meth:`Run.execute` trains, measures and writes.
+:func:`~minicnn.train.prepare.prepare` finds everything that can be wrong with what a user asked for, before
+any work is done; :meth:`Run.execute` trains, measures and writes.
 """
 
 from __future__ import annotations
@@ -9,25 +9,20 @@ from __future__ import annotations
 import json
 import shlex
 import time
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minicnn import backend, data, models, nn, random
-from minicnn.autograd import no_grad
+from minicnn import backend, files, kernels, models, weights
 from minicnn.data import Dataset
-from minicnn.nn.module import inference
-from minicnn.tensor import from_numpy
-from minicnn.train import checkpoint, files, folders
-from minicnn.train.checkpoint import Checkpoint, CheckpointError
+from minicnn.train import folders, results
+from minicnn.train.callbacks import Callback, EarlyStopping, HistoryFile
 from minicnn.train.display import Display, percent
-from minicnn.train.folders import CHECKPOINT, PICTURES, RESULTS, WEIGHTS
+from minicnn.train.folders import CHECKPOINT, CURVES, HISTORY, RESULTS, WEIGHTS
 from minicnn.train.interrupt import Interrupted, Interruptible
 from minicnn.train.loop import DivergedError, Evaluation, evaluate, home
-from minicnn.train.options import Options, complete, resumed
-from minicnn.train.recipes import make_optimizer, make_schedule
-from minicnn.train.trainer import Callback, Trainer
+from minicnn.train.options import Options
+from minicnn.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,79 +35,6 @@ class RunError(Exception):
     """Why a training did not come to its end, in one line."""
 
 
-def prepare(
-    given: dict[str, Any],
-    *,
-    data_dir: str | None = None,
-    out: Path | None = None,
-    resume: bool = False,
-    device: str = "cpu",
-    version: str = "",
-) -> Run:
-    """Get everything ready for a training; ``given`` are the options that are not to be the recipe's.
-
-    Nothing is written. ``device`` may be another one than that of the training that is resumed. ``version``
-    is minicnn's, to be noted in what the training writes.
-
-    Raises ValueError for options that cannot be, a folder that is taken, and a checkpoint that does not fit;
-    OSError for files that cannot be read or downloaded.
-    """
-    models.info(given["model"])  # an unknown name is to be the first thing that is said
-    device = backend.resolve(device)
-    options = complete(given)
-    name = f"{options.model}-{options.data}"
-    folder = folders.for_resuming(name, out) if resume else folders.for_new(name, out)
-    saved, about = None, dict[str, Any]()
-    if resume and (folder / CHECKPOINT).exists():
-        saved = checkpoint.read(folder / CHECKPOINT)
-        options, about = _resumed(saved, given)
-
-    _, *size = models.info(options.model).input_shape
-    if size[0] != size[1]:
-        raise ValueError(f"train: {options.model} takes images of {size[0]}×{size[1]}, but data are square")
-    dataset = data.load(
-        options.data, size=size[0], data_dir=data_dir, validation=options.validation, seed=options.seed
-    )
-    random.manual_seed(options.seed)
-    model = _create_model(options.model, dataset)
-    optimizer = make_optimizer(
-        options.optimizer,
-        model.parameters(),
-        lr=options.lr,
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-    )
-    scheduler = make_schedule(options.schedule, optimizer, options.epochs)
-    if options.schedule == "plateau" and not len(dataset.validation):
-        raise ValueError("schedule: 'plateau' watches the validation loss, but there is no validation split")
-    trainer = Trainer(
-        model,
-        optimizer,
-        scheduler,
-        loss_fn=nn.CrossEntropyLoss(label_smoothing=options.label_smoothing),
-        batch_size=options.batch_size,
-        seed=options.seed,
-        device=device,
-        precision=options.precision,
-    )
-    if saved is not None:
-        if about.get("data") != _fingerprint(dataset):
-            raise CheckpointError(f"{saved.path}: was trained on other data than {options.data!r} is here")
-        trainer.restore(saved)
-    return Run(options, folder, dataset, trainer, resume, saved is not None, data_dir, version)
-
-
-def _resumed(saved: Checkpoint, given: dict[str, Any]) -> tuple[Options, dict[str, Any]]:
-    """The options to go on with, and what else the checkpoint says of its training."""
-    try:
-        about = saved.document["about"]
-        return resumed(about["options"], given, saved.document["epoch"]), about
-    except KeyError as error:
-        raise CheckpointError(f"{saved.path}: does not say what was trained, it has no {error}") from None
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{saved.path}: {error}") from None
-
-
 @dataclass
 class Run:
     """A training that is ready to begin, or to go on."""
@@ -121,10 +43,11 @@ class Run:
     folder: Path
     dataset: Dataset
     trainer: Trainer
+    about: dict[str, Any]  # what the checkpoint says besides: which network on which data
+    notes: list[str]  # what a user should know before it begins
     asked_to_resume: bool
     resumes: bool
     data_dir: str | None
-    version: str
 
     def execute(self, console: Console, plots: bool = True) -> Evaluation:
         """Train, measure on the test split, write everything, and say so on the console.
@@ -140,14 +63,27 @@ class Run:
             try:
                 self._fit(console)
                 self.trainer.restore_best()
-                found = evaluate(self.trainer.model, self.dataset.test, batch_size=self.options.batch_size)
+                found = self._measure()
                 written = self._write(found, plots)
             except KeyboardInterrupt:
                 raise RunError(
                     f"interrupted; continue from the last checkpoint with: {self._command()}"
                 ) from None
+            except BrokenPipeError:  # the console's, not a file's
+                raise
+            except OSError as error:  # a full disk, mostly
+                raise RunError(
+                    f"{error.filename or self.folder}: {error.strerror or error}; what was saved before is "
+                    f"kept, continue from there with: {self._command()}"
+                ) from None
         self._conclude(console, found, written)
         return found
+
+    def _measure(self) -> Evaluation:
+        """How the network does on the test split, computed as it was trained."""
+        with kernels.use(precision=self.options.precision):
+            size = -(-self.options.batch_size // self.options.accumulate)
+            return evaluate(self.trainer.model, self.dataset.test, batch_size=size)
 
     def _begin(self) -> None:
         try:
@@ -160,11 +96,14 @@ class Run:
         trainer, options = self.trainer, self.options
         try:
             with Interruptible() as interruptible, Display(console) as display:
+                callbacks = [_Saver(self), HistoryFile(self.folder / HISTORY), display, interruptible]
+                if options.early_stopping is not None:
+                    callbacks.insert(0, EarlyStopping(options.early_stopping, restore=False))
                 trainer.fit(
                     self.dataset.train,
                     self.dataset.validation,
                     epochs=options.epochs,
-                    callbacks=(_Saver(self), display, interruptible),
+                    callbacks=callbacks,
                 )
         except Interrupted:
             self._save()
@@ -186,18 +125,15 @@ class Run:
         return shlex.join([*words, "--out", str(self.folder), "--resume"])
 
     def _save(self) -> None:
-        about = {
-            "minicnn": self.version,
-            "options": asdict(self.options),
-            "data": _fingerprint(self.dataset),
-        }
-        self.trainer.save(self.folder / CHECKPOINT, about)
+        self.trainer.save(self.folder / CHECKPOINT, self.about)
 
     def _introduce(self, console: Console) -> None:
-        o, parameters = self.options, sum(p.data.size for p in self.trainer.model.parameters())
+        o, (parameters, trained) = self.options, models.transfer.count(self.trainer.model)
         sizes = {name: len(split) for name, split in self.dataset.splits().items() if len(split)}
         images = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
-        lines = [f"{o.model} ({parameters:,} parameters) on {o.data}: {images} images", str(o)]
+        some = f", {trained:,} of them trained" if trained < parameters else ""
+        lines = [f"{o.model} ({parameters:,} parameters{some}) on {o.data}: {images} images", str(o)]
+        lines += self.notes
         if home(self.trainer.model) == "cuda":
             lines.append(f"on the GPU: {backend.gpu_name()}")
         if self.resumes:
@@ -211,42 +147,26 @@ class Run:
 
     def _write(self, found: Evaluation, plots: bool) -> list[str]:
         """Write weights, pictures and, last, the results; return the names of everything in the folder."""
-        from minicnn.train import plots as draw
-
-        o, test, best = self.options, self.dataset.test, self.trainer.best
-        names = self.dataset.class_names
-        matrix = draw.confusion_matrix(test.labels, found.predictions, len(names))
-        checkpoint.save_weights(self.trainer.model, self.folder / WEIGHTS)
+        o, history, best = self.options, self.trainer.history, self.trainer.best
+        what = f"{o.model} on {o.data}"
+        weights.save(self.trainer.model, self.folder / WEIGHTS)
+        pictures = {}
         if plots:
-            what, wrong = f"{o.model} on {o.data}", int((found.predictions != test.labels).sum())
-            score = f"{percent(found.accuracy)} of {len(test):,} test images right"
-            pictures = (
-                draw.curves(self.trainer.history, f"{what}: learning curves", best),
-                draw.confusion(matrix, names, f"{what}: {score}"),
-                draw.predictions(
-                    self.dataset,
-                    test,
-                    found,
-                    f"{what}: prediction and its probability, mistakes framed "
-                    f"({wrong:,} of {len(test):,} test images)",
-                ),
-            )
-            for name, content in zip(PICTURES, pictures, strict=True):
-                files.write(self.folder / name, content)
-        results = {
-            "minicnn": self.version,
-            "options": asdict(o),
+            from minicnn.train import plots as draw
+
+            pictures[CURVES] = draw.curves(history, f"{what}: learning curves", best)
+            pictures |= results.pictures(self.dataset, self.dataset.test, "test", found, what)
+        for name, content in pictures.items():
+            files.write(self.folder / name, content)
+        document = {
+            **self.about,
             "best_epoch": None if best is None else best.number,
-            "test": {
-                "images": len(test),
-                "accuracy": found.accuracy,
-                "loss": found.loss,
-                "confusion": matrix.tolist(),
-            },
-            "history": [asdict(epoch) for epoch in self.trainer.history],
+            "stopped": self.trainer.stopped or None,
+            "test": results.figures(found, self.dataset.test.labels, self.dataset.class_names),
+            "history": [asdict(epoch) for epoch in history],
         }
-        files.write(self.folder / RESULTS, (json.dumps(results, indent=1) + "\n").encode())
-        return [CHECKPOINT, WEIGHTS, *(PICTURES if plots else ()), RESULTS]
+        files.write(self.folder / RESULTS, (json.dumps(document, indent=1) + "\n").encode())
+        return [CHECKPOINT, HISTORY, WEIGHTS, *pictures, RESULTS]
 
     def _conclude(self, console: Console, found: Evaluation, written: list[str]) -> None:
         test, best = self.dataset.test, self.trainer.best
@@ -276,29 +196,3 @@ class _Saver(Callback):
     def _save(self) -> None:
         self._run._save()
         self._saved = time.monotonic()
-
-
-def _create_model(name: str, dataset: Dataset) -> nn.Module:
-    """A network with the data's number of classes and channels, tried on one image."""
-    known = models.info(name).options
-    wanted = {"num_classes": len(dataset.class_names), "in_channels": dataset.image_shape[0]}
-    model = models.create(name, **{key: value for key, value in wanted.items() if key in known})
-    with inference(model), no_grad():
-        logits = model(from_numpy(dataset.test.images[:1]).to(home(model)))
-    classes = len(dataset.class_names)
-    if logits.ndim != 2 or logits.shape[1] < classes:
-        raise ValueError(
-            f"train: {name} gives {logits.shape} for an image, but scores of {classes} classes are needed"
-        )
-    return model
-
-
-def _fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """What tells data apart that a name does not: sizes, normalisation and labels."""
-    labels = b"".join(split.labels.tobytes() for split in dataset.splits().values())
-    return {
-        "sizes": [len(split) for split in dataset.splits().values()],
-        "mean": dataset.mean,
-        "std": dataset.std,
-        "labels": zlib.crc32(labels),
-    }

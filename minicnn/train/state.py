@@ -2,6 +2,7 @@
 
     model.NAME             parameters and buffers
     best.NAME              the same at the best epoch's end
+    average.NAME           the same as a moving average, where the trainer has one
     optimizer.INDEX.NAME   what the optimiser keeps for the parameter of that number
 
 The document has all the rest: how far the training is, to the step; the history; the optimiser's options and
@@ -25,10 +26,23 @@ if TYPE_CHECKING:
     from minicnn.train.trainer import Trainer
 
 
+WITHOUT = {
+    "pieces of a batch": 1,
+    "bound of the gradients' norm": None,
+    "bound of the gradients": None,
+    "average's decay": None,
+    "augmentation": None,
+    "mix": None,
+}
+"""What holds for checkpoints that were written before trainers had these arguments."""
+
+
 def capture(trainer: Trainer) -> tuple[Arrays, dict[str, Any]]:
     """The state as arrays, on the CPU (the live ones where they are there), and a document for JSON."""
     arrays = {f"model.{name}": move(array, "cpu") for name, array in trainer.model.state_dict().items()}
     arrays |= {f"best.{name}": array for name, array in trainer.best_weights.items()}
+    if trainer.average is not None:
+        arrays |= {f"average.{name}": array for name, array in trainer.average.state().items()}
     optimizer = trainer.optimizer.state_dict()
     numbers: dict[str, dict[str, Any]] = {}
     for index, entry in optimizer["state"].items():
@@ -43,6 +57,7 @@ def capture(trainer: Trainer) -> tuple[Arrays, dict[str, Any]]:
         "sums": asdict(trainer.sums),
         "history": [asdict(epoch) for epoch in trainer.history],
         "best": None if trainer.best is None else trainer.best.number,
+        "average": None if trainer.average is None else trainer.average.steps,
         "optimizer": {"state": numbers, "param_groups": optimizer["param_groups"]},
         "scheduler": None if trainer.scheduler is None else trainer.scheduler.state_dict(),
         "random": {name: generator.get_state() for name, generator in _generators(trainer).items()},
@@ -65,10 +80,11 @@ def restore(trainer: Trainer, saved: Checkpoint) -> None:
 
 
 def _restore(trainer: Trainer, path: Path, arrays: Arrays, document: dict[str, Any]) -> None:
+    saved = {**WITHOUT, **document["trainer"]}
     for name, own in _kind(trainer).items():
-        if (found := document["trainer"][name]) != own:
+        if (found := saved[name]) != own:
             raise CheckpointError(f"{path}: its {name} is {found!r}, but this training's is {own!r}")
-    parts: dict[str, Arrays] = {"model": {}, "best": {}, "optimizer": {}}
+    parts: dict[str, Arrays] = {"model": {}, "best": {}, "average": {}, "optimizer": {}}
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = array
@@ -82,6 +98,10 @@ def _restore(trainer: Trainer, path: Path, arrays: Arrays, document: dict[str, A
         raise ValueError(f"its best epoch, {document['best']!r}, is not among its {len(history)}")
     if best is not None:
         check_fit(path, trainer.model, parts["best"])
+    if trainer.average is not None:
+        check_fit(path, trainer.model, parts["average"])
+    elif parts["average"]:
+        raise ValueError("it has averaged weights, but this training has none")
     sums = Sums.read(document["sums"])
     generators = _generators(trainer)
     if set(document["random"]) != set(generators):
@@ -93,6 +113,8 @@ def _restore(trainer: Trainer, path: Path, arrays: Arrays, document: dict[str, A
     for name, generator in generators.items():
         generator.set_state(document["random"][name])
     trainer.model.load_state_dict(parts["model"])
+    if trainer.average is not None:
+        trainer.average.load(parts["average"], document["average"])
     trainer.epoch, trainer.sums, trainer.history = len(history), sums, history
     trainer.best, trainer.best_weights = best, parts["best"]
 
@@ -113,6 +135,12 @@ def _kind(trainer: Trainer) -> dict[str, Any]:
         "seed": trainer.seed,
         "optimizer": type(trainer.optimizer).__name__,
         "schedule": None if trainer.scheduler is None else type(trainer.scheduler).__name__,
+        "pieces of a batch": trainer.accumulate,
+        "bound of the gradients' norm": trainer.clip_norm,
+        "bound of the gradients": trainer.clip_value,
+        "average's decay": None if trainer.average is None else trainer.average.decay,
+        "augmentation": None if trainer.augment is None else repr(trainer.augment),
+        "mix": None if trainer.mix is None else repr(trainer.mix),
     }
 
 

@@ -1,44 +1,42 @@
-"""Trainer: epochs, validation, history and the best weights, around the training loop."""
+"""Trainer: epochs, validation, history and the best weights, around the training loop.
+
+    for each epoch:
+        for each batch:  gradients (in pieces)  ->  clipping  ->  optimiser  ->  average     loop.train
+                         callbacks.on_step
+        validation, with the averaged weights where there are any                            loop.evaluate
+        schedule, history, best weights
+        callbacks.on_epoch
+
+What changes a training's result is an argument of the trainer, and part of its checkpoint; whoever only looks
+on, or ends it, is a callback (:mod:`~minicnn.train.callbacks`).
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from minicnn import backend, kernels, nn
 from minicnn.data import DataLoader, Split
+from minicnn.data.augment import Compose
+from minicnn.nn.utils import clip_grad_norm_, clip_grad_value_
 from minicnn.optim import Optimizer
 from minicnn.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from minicnn.random import Generator
 from minicnn.train import checkpoint, state
+from minicnn.train.averaging import WeightAverage
+from minicnn.train.callbacks import Callback
 from minicnn.train.capture import CapturedSteps
 from minicnn.train.checkpoint import Arrays, Checkpoint
 from minicnn.train.history import Epoch, Sums
-from minicnn.train.loop import DivergedError, Loss, evaluate, find_gradients, train
+from minicnn.train.loop import DivergedError, Gradients, Loss, evaluate, find_gradients, in_pieces, train
+from minicnn.train.mixing import Batch, Mix
 
 HINT = "try a smaller learning rate"
-
-
-class Callback:
-    """What can be told of a training while it runs. Each method may raise to break it off.
-
-    Whenever one is called, the trainer's state is consistent: it can be saved, and resumed from there.
-    """
-
-    def on_start(self, trainer: Trainer, epochs: int, steps: int) -> None:
-        """Before the first step; an epoch has ``steps`` of them."""
-
-    def on_step(self, trainer: Trainer) -> None:
-        """After a step; ``trainer.sums`` holds what the epoch has seen so far."""
-
-    def on_validation_batch(self, trainer: Trainer) -> None:
-        """After a batch of the validation split."""
-
-    def on_epoch(self, trainer: Trainer) -> None:
-        """After an epoch and its validation; ``trainer.history[-1]`` is what is kept of it."""
 
 
 class Trainer:
@@ -60,6 +58,16 @@ class Trainer:
         capture: whether steps on the GPU run as CUDA graphs where they can; the results are the same. A
             graph does not run the model's Python: switch it off for a model that does something else in each
             step, other than by its attributes (:class:`~minicnn.train.capture.CapturedSteps`).
+        accumulate: in how many pieces a batch goes through the network, which then needs as much memory as
+            a piece does (:func:`~minicnn.train.loop.in_pieces`).
+        clip_norm, clip_value: bounds of the gradients' common norm, and of their entries
+            (:mod:`minicnn.nn.utils`).
+        ema: the decay of an exponential moving average of the weights; it is what validation sees, and what
+            is kept as best (:class:`~minicnn.train.averaging.WeightAverage`).
+        augment: what is done to each training image (:mod:`minicnn.data.augment`).
+        workers: threads that make the batches ahead; as :class:`~minicnn.data.DataLoader` chooses if None.
+            They change nothing but the speed.
+        mix: what mixes the images of a batch (:mod:`~minicnn.train.mixing`).
 
     Attributes:
         epoch: the number of finished epochs.
@@ -68,6 +76,8 @@ class Trainer:
         steps: how the steps are captured, which also says why they were not; None if they are not to be.
         best: the one with the highest validation accuracy, of several the one with the lowest validation
             loss; None without validation. ``best_weights`` is the model's state_dict then, on the CPU.
+        average: the averaged weights, None without ``ema``. ``judged`` is the model that validation sees.
+        stopped: why the training ended before its last epoch; empty if it did not.
 
     >>> from minicnn import data, models, optim
     >>> digits = data.load("digits")
@@ -90,6 +100,13 @@ class Trainer:
         device: str | None = None,
         precision: str | None = None,
         capture: bool = True,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        ema: float | None = None,
+        augment: Compose | None = None,
+        workers: int | None = None,
+        mix: Mix | None = None,
     ) -> None:
         for name, value, kind in (("model", model, nn.Module), ("optimizer", optimizer, Optimizer)):
             if not isinstance(value, kind):
@@ -104,7 +121,17 @@ class Trainer:
         if device is not None:
             with backend.explained_memory("the model alone needs more"):
                 model.to(backend.resolve(device))
+        if isinstance(accumulate, bool) or not isinstance(accumulate, int):
+            raise TypeError(f"Trainer: accumulate is {accumulate!r}, but an int is expected")
+        if accumulate < 1:
+            raise ValueError(f"Trainer: accumulate is {accumulate}, but at least 1 is expected")
+        self.accumulate, self.clip_norm, self.clip_value = accumulate, clip_norm, clip_value
+        self._clip()  # which complains of bounds that cannot be; there are no gradients yet
+        self.average = None if ema is None else WeightAverage(model, ema)
+        self.augment, self.workers, self.mix = augment, workers, mix
         self.steps = CapturedSteps() if capture else None
+        self.stopped = ""
+        self.validates = False
         self.epoch = 0
         self.sums = Sums()
         self.history: list[Epoch] = []
@@ -131,13 +158,21 @@ class Trainer:
         validation = validation if validation is not None and len(validation) else None
         if isinstance(self.scheduler, ReduceLROnPlateau) and validation is None:
             raise ValueError("Trainer: ReduceLROnPlateau needs a validation split to see its loss")
-        loader = DataLoader(training, self.batch_size, shuffle=True, seed=self.seed)
+        self.stopped, self.validates = "", validation is not None
+        loader = DataLoader(
+            training,
+            self.batch_size,
+            shuffle=True,
+            seed=self.seed,
+            augment=self.augment,
+            workers=self.workers,
+        )
         callbacks = tuple(callbacks)
         for callback in callbacks:
             callback.on_start(self, epochs, len(loader))
         self.model.train()
         with kernels.use(precision=self.precision):
-            while self.epoch < epochs:
+            while self.epoch < epochs and not self.stopped:
                 self._train_epoch(loader, callbacks)
                 start = time.perf_counter()
                 self._check_parameters()
@@ -145,10 +180,24 @@ class Trainer:
                 self._finish_epoch(found, time.perf_counter() - start)
                 for callback in callbacks:
                     callback.on_epoch(self)
+        for callback in callbacks:
+            callback.on_end(self)
+
+    def stop(self, why: str) -> None:
+        """End the training after the epoch under way; for callbacks."""
+        self.stopped = why
+
+    @property
+    def judged(self) -> nn.Module:
+        """The model whose weights are measured: the average where there is one."""
+        return self.model if self.average is None else self.average.model
 
     def _train_epoch(self, loader: DataLoader, callbacks: tuple[Callback, ...]) -> None:
-        batches = loader.epoch(self.epoch, start=self.sums.steps)
-        steps = train(self.model, batches, self.loss_fn, self.optimizer, self.steps or find_gradients)
+        gradients: Gradients = self.steps or find_gradients
+        if self.accumulate > 1:
+            gradients = in_pieces(gradients, self.accumulate)
+        batches = self._mixed(loader.epoch(self.epoch, start=self.sums.steps))
+        steps = train(self.model, batches, self.loss_fn, self.optimizer, gradients, self._clip)
         # An overflow shows in the loss, which is looked at; NumPy need not warn of it as well.
         quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
         with quiet, backend.explained_memory(f"a smaller batch size than {self.batch_size} needs less"):
@@ -160,6 +209,8 @@ class Trainer:
                     raise self._diverged(f"step {self.sums.steps + 1}, {error}") from None
                 if step is None:
                     return
+                if self.average is not None:
+                    self.average.update(self.model)
                 s = self.sums
                 self.sums = Sums(
                     steps=s.steps + 1,
@@ -170,6 +221,21 @@ class Trainer:
                 )
                 for callback in callbacks:
                     callback.on_step(self)
+
+    def _clip(self) -> None:
+        """Bound the gradients, where that was asked for."""
+        if self.clip_value is not None:
+            clip_grad_value_(self.model.parameters(), self.clip_value)
+        if self.clip_norm is not None:
+            clip_grad_norm_(self.model.parameters(), self.clip_norm)
+
+    def _mixed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, mixed as a function of the seed, the epoch and the step."""
+        chance = Generator(self.seed).fork(*b"mix", self.epoch)
+        for number, (images, labels) in enumerate(batches, self.sums.steps):
+            if self.mix is not None:
+                images, labels = self.mix(images, labels, chance.fork(number))
+            yield images, labels
 
     def _check_parameters(self) -> None:
         """The last step of an epoch has no next loss to show what it did."""
@@ -185,7 +251,7 @@ class Trainer:
                 callback.on_validation_batch(self)
 
         found = evaluate(
-            self.model,
+            self.judged,
             validation,
             batch_size=self.batch_size,  # what training has memory for, inference has too
             loss_fn=self.loss_fn,
@@ -214,7 +280,7 @@ class Trainer:
             self.scheduler.step()
         if epoch.is_better_than(self.best):
             self.best = epoch
-            arrays = self.model.state_dict()
+            arrays = self.judged.state_dict()
             self.best_weights = {name: np.array(backend.move(a, "cpu")) for name, a in arrays.items()}
         self.history.append(epoch)
         self.epoch += 1
@@ -224,9 +290,11 @@ class Trainer:
         return DivergedError(f"training diverged in epoch {self.epoch + 1}: {what}; {HINT}")
 
     def restore_best(self) -> None:
-        """Put the best weights back into the model, where there are any."""
+        """Put the best weights back into the model; without validation the averaged ones, if there are."""
         if self.best is not None:
             self.model.load_state_dict(self.best_weights)
+        elif self.average is not None:
+            self.model.load_state_dict(self.average.model.state_dict())
 
     def save(self, path: str | os.PathLike[str], about: dict[str, Any] | None = None) -> None:
         """Write a checkpoint, with anything else that JSON can hold as ``about``.

@@ -1,0 +1,88 @@
+"""``minicnn features``: what a network computes of images, for training a head in seconds."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import minicnn
+from minicnn.backend import unknown
+from minicnn.commands.arguments import add_data, add_device, user_input, whole
+
+if TYPE_CHECKING:
+    from minicnn import nn
+    from minicnn.data import Dataset
+
+
+def run(given: argparse.Namespace) -> int:
+    """Compute the features of a data set once, for heads to be trained on."""
+    from minicnn import backend
+    from minicnn.train import features
+
+    with user_input():
+        if given.out.exists():
+            raise ValueError(f"{given.out}: is there already; name another file with --out")
+        model, dataset = _by_name(given) if given.network in minicnn.models.list() else _trained(given)
+        if given.at is not None:
+            model.get_submodule(given.at)
+        model.to(backend.resolve(given.device))
+        start = time.perf_counter()
+        found = features.extract_all(model, dataset, given.at, batch_size=given.batch_size)
+    seconds = time.perf_counter() - start
+    about = {"network": str(given.network), "weights": str(given.weights or ""), "layer": given.at or "head"}
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    features.save(given.out, found, about)
+    images, shape = sum(map(len, found.splits().values())), "×".join(map(str, found.image_shape))
+    print(f"features of {images:,} images, {shape} each, in {seconds:.1f} s: {given.out}")
+    print(f"train a head on them with: minicnn train linear_head --data {given.out}")
+    return 0
+
+
+def _by_name(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
+    """A network that was named, with weights from a file, and the data."""
+    from minicnn.train.options import complete
+    from minicnn.train.prepare import load_data, network_options
+    from minicnn.train.saved import start_from
+
+    options = complete({"model": given.network, "data": given.data or "digits", "seed": given.seed})
+    dataset = load_data(options, options.data, given.data_dir)
+    minicnn.manual_seed(given.seed)
+    model = minicnn.models.create(given.network, **network_options(given.network, dataset))
+    if given.weights is not None:
+        start_from(model, given.weights)
+    return model, dataset
+
+
+def _trained(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
+    """A network as a training left it, and the data as it saw them."""
+    from minicnn.train.prepare import load_data
+    from minicnn.train.saved import open_run
+
+    if not Path(given.network).exists():
+        words = unknown(given.network, minicnn.models.list())
+        raise ValueError(f"{given.network}: no training is there, and as a network {words}")
+    trained = open_run(given.network)
+    dataset = load_data(trained.options, given.data or trained.options.data, given.data_dir)
+    return trained.model, trained.prepared(dataset)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options after the command."""
+    parser.add_argument(
+        "network", metavar="NETWORK", help="a training's folder, or one that `minicnn models` lists"
+    )
+    add_data(parser, "whose features (what it was trained on, else digits)")
+    parser.add_argument("--weights", metavar="FILE", type=Path, help="the weights of a network given by name")
+    parser.add_argument("--at", metavar="LAYER", help="whose results they are (what goes into the head)")
+    parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="for the data's splits (0)")
+    parser.add_argument("--batch-size", metavar="N", type=whole(1), default=64, help="images at a time (64)")
+    add_device(parser)
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        default=Path("features.safetensors"),
+        help="(features.safetensors)",
+    )

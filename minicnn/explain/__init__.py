@@ -1,0 +1,42 @@
+"""Explanations: operations step by step, in the engine's own numbers: a page, for a terminal, in a notebook.
+
+document, words, grids   what a page holds, how numbers are written, and the grids that all pages have
+point                    an operation's numbers: forward, backward and by finite differences
+convolution … dense      what there is to say about each operation
+options, operations      what can be asked for
+page, text               the same document for a browser and for a terminal
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minicnn.explain.document import Explanation
+
+
+def explain(operation: str, **options: Any) -> Explanation:
+    """Explain an operation with real numbers: forward, and backward, step by step.
+
+    A notebook shows the result. Elsewhere ``.save("a.html")`` writes one HTML file that needs no network,
+    and ``.text()`` is for a terminal. Every number is the engine's, computed by its reference kernels in
+    float64, and beside each derivative stands the same by finite differences.
+
+    Args:
+        operation: conv2d, depthwise_conv2d, conv1x1, max_pool2d, avg_pool2d, batch_norm,
+            local_response_norm, relu, dropout, linear, cross_entropy, cat or add.
+        **options: what `minicnn explain` takes: ``input``, a shape as "1x5x5" or (1, 5, 5), C×H×W with or
+            without a batch in front; ``kernel``, ``stride``, ``padding``, ``dilation``, a number or two;
+            ``groups``, ``outputs``, ``seed`` and so on.
+
+    Raises:
+        ValueError: an operation or option that there is not, a value that is none, or more numbers than a
+            page of 2 MB can show.
+
+    >>> import minicnn as mc
+    >>> mc.explain("conv2d", input="1x5x5", kernel=3, stride=2, padding=1).facts[2]
+    ('y', '1×1×3×3  (N, OC, OH, OW)')
+    """
+    from minicnn.explain import operations
+
+    return operations.explain(operation, options)

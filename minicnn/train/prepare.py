@@ -1,0 +1,289 @@
+"""Getting a training ready: everything that can be wrong with what a user asked for is found here."""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicnn import backend, data, models, nn, optim, random
+from minicnn.autograd import no_grad
+from minicnn.data import Dataset, augment
+from minicnn.data.catalogue import is_path
+from minicnn.data.preprocess import of_dataset
+from minicnn.models import transfer
+from minicnn.nn.module import inference
+from minicnn.optim import Optimizer
+from minicnn.tensor import from_numpy
+from minicnn.train import checkpoint, features, folders, mixing, saved
+from minicnn.train.checkpoint import Checkpoint, CheckpointError
+from minicnn.train.folders import CHECKPOINT
+from minicnn.train.loop import home
+from minicnn.train.options import Options, complete, resumed
+from minicnn.train.recipes import FEATURES_SUFFIX, make_optimizer, make_schedule
+from minicnn.train.run import Run
+from minicnn.train.trainer import Trainer
+
+BASE = "base"
+"""The pattern that stands for everything but the head."""
+
+
+NO_VALIDATION = "there is no validation split"
+
+
+def prepare(
+    given: dict[str, Any],
+    *,
+    data_dir: str | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    workers: int | None = None,
+    version: str = "",
+) -> Run:
+    """Get everything ready for a training; ``given`` are the options that are not to be the recipe's.
+
+    Nothing is written. ``device`` may be another one than that of the training that is resumed. ``version``
+    is minicnn's, to be noted in what the training writes.
+
+    Raises ValueError for options that cannot be, a folder that is taken, and a checkpoint that does not fit;
+    OSError for files that cannot be read or downloaded.
+    """
+    models.info(given["model"])  # an unknown name is to be the first thing that is said
+    device = backend.resolve(device)
+    options = complete(given)
+    name = f"{options.model}-{Path(options.data).stem}"
+    folder = folders.for_resuming(name, out) if resume else folders.for_new(name, out)
+    before, about = None, dict[str, Any]()
+    if resume and (folder / CHECKPOINT).exists():
+        before = checkpoint.read(folder / CHECKPOINT)
+        options, about = _resumed(before, given)
+
+    dataset = load_data(options, options.data, data_dir)
+    random.manual_seed(options.seed)
+    model, notes = _build(options, dataset, fresh=before is None)
+    trainer = _trainer(options, model, dataset, device, workers)
+    now: dict[str, Any] = {
+        "minicnn": version,
+        "options": asdict(options),
+        "data": _fingerprint(dataset),
+        "network": network_options(options.model, dataset),
+        "classes": list(dataset.class_names),
+        "preprocessing": None if is_features(options.data) else asdict(of_dataset(dataset)),
+    }
+    if before is not None:
+        _check_data(before, about.get("data"), now["data"], options.data)
+        trainer.restore(before)
+    return Run(options, folder, dataset, trainer, now, notes, resume, before is not None, data_dir)
+
+
+def _resumed(before: Checkpoint, given: dict[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """The options to go on with, and what else the checkpoint says of its training."""
+    try:
+        about = before.document["about"]
+        return resumed(about["options"], given, before.document["epoch"]), about
+    except KeyError as error:
+        raise CheckpointError(f"{before.path}: does not say what was trained, it has no {error}") from None
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{before.path}: {error}") from None
+
+
+def _check_data(before: Checkpoint, then: Any, now: dict[str, Any], name: str) -> None:
+    """Raise :class:`CheckpointError` unless the data are those that the training began with."""
+    if then == now:
+        return
+    sizes = then.get("sizes") if isinstance(then, dict) else None
+    detail = ""
+    if isinstance(sizes, list) and sizes != now["sizes"]:
+        detail = f": {_counts(sizes)} images (train, validation, test) then, {_counts(now['sizes'])} now"
+    raise CheckpointError(f"{before.path}: was trained on other data than {name!r} is here{detail}")
+
+
+def _counts(sizes: list[Any]) -> str:
+    return " + ".join(str(size) for size in sizes)
+
+
+def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
+    """A data set by name or path, in the size that the network takes, or a file of features.
+
+    Its splits are drawn as the options say. Raises ValueError for a network whose images are not square,
+    and whatever :func:`minicnn.data.load` does.
+    """
+    if is_features(name):
+        return features.load(name)
+    _, *size = models.info(options.model).input_shape
+    if size[0] != size[1]:
+        raise ValueError(f"train: {options.model} takes images of {size[0]}×{size[1]}, but data are square")
+    common: dict[str, Any] = {"size": size[0], "validation": options.validation, "seed": options.seed}
+    if is_path(name):
+        return data.load(name, data_dir=data_dir, on_error=options.on_error, **common)
+    return data.load(name, data_dir=data_dir, **common)
+
+
+def is_features(name: str) -> bool:
+    """Whether the name of data is that of a file of features."""
+    return name.endswith(FEATURES_SUFFIX)
+
+
+def network_options(name: str, dataset: Dataset) -> dict[str, Any]:
+    """What a network must be created with to fit the data: numbers of classes and of channels."""
+    known = models.info(name).options
+    wanted = {"num_classes": len(dataset.class_names), "in_channels": dataset.image_shape[0]}
+    return {key: value for key, value in wanted.items() if key in known}
+
+
+def _build(options: Options, dataset: Dataset, fresh: bool) -> tuple[nn.Module, list[str]]:
+    """The network, tried on one image, with the weights to begin with if it is ``fresh``, partly frozen."""
+    model, notes = models.create(options.model, **network_options(options.model, dataset)), []
+    with inference(model), no_grad():
+        logits = model(from_numpy(dataset.test.images[:1]).to(home(model)))
+    classes = len(dataset.class_names)
+    if logits.ndim != 2 or logits.shape[1] < classes:
+        raise ValueError(
+            f"train: {options.model} gives {logits.shape} for an image, but scores of {classes} classes are "
+            "needed"
+        )
+    if options.weights is not None and fresh:
+        drawn = saved.start_from(model, Path(options.weights))
+        new = f"; {', '.join(drawn)} freshly drawn" if drawn else ""
+        notes.append(f"beginning with the weights in {options.weights}{new}")
+    _freeze(model, options)
+    return model, notes
+
+
+def _freeze(model: nn.Module, options: Options) -> None:
+    for pattern in _words(options.freeze):
+        if pattern == BASE:
+            models.freeze(model)
+            models.unfreeze(model, transfer.head_name(model))
+        else:
+            models.freeze(model, pattern)
+    for pattern in _words(options.unfreeze):
+        models.unfreeze(model, pattern)
+
+
+def _words(text: str | None) -> list[str]:
+    return [] if text is None else [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _rates(text: str | None) -> dict[str, dict[str, float]]:
+    """What ``--lr-of features=1e-4,classifier=0.01`` says, as options of parameter groups.
+
+    >>> _rates("features=1e-4, classifier=0.01")
+    {'features': {'lr': 0.0001}, 'classifier': {'lr': 0.01}}
+    """
+    rates = {}
+    for word in _words(text):
+        pattern, _, rate = word.rpartition("=")
+        try:
+            rates[pattern] = {"lr": float(rate)}
+        except ValueError:
+            pattern = ""
+        if not pattern:
+            raise ValueError(f"lr_of: {word!r}, but PATTERN=RATE is expected")
+    return rates
+
+
+def _trainer(
+    options: Options, model: nn.Module, dataset: Dataset, device: str, workers: int | None
+) -> Trainer:
+    if not len(dataset.validation):
+        if options.schedule == "plateau":
+            raise ValueError(
+                "schedule: 'plateau' watches the validation loss, but there is no validation split"
+            )
+        if options.early_stopping is not None:
+            raise ValueError("early_stopping: watches the validation, but there is no validation split")
+    optimizer = _optimizer(options, model)
+    _check_last_batch(options, model, dataset)
+    return Trainer(
+        model,
+        optimizer,
+        make_schedule(options.schedule, optimizer, options.epochs),
+        loss_fn=nn.CrossEntropyLoss(label_smoothing=options.label_smoothing),
+        batch_size=options.batch_size,
+        seed=options.seed,
+        device=device,
+        precision=options.precision,
+        accumulate=options.accumulate,
+        clip_norm=options.clip,
+        clip_value=options.clip_value,
+        ema=options.ema,
+        augment=_augment(options, dataset),
+        workers=workers,
+        mix=_mix(options, len(dataset.class_names)),
+    )
+
+
+def _optimizer(options: Options, model: nn.Module) -> Optimizer:
+    groups = optim.param_groups(model, _rates(options.lr_of), decay_all=options.decay == "all")
+    return make_optimizer(
+        options.optimizer,
+        groups,
+        lr=options.lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+    )
+
+
+def _augment(options: Options, dataset: Dataset) -> augment.Compose | None:
+    """The augmentation, tried on one image."""
+    if options.augment is None:
+        return None
+    made = augment.by_name(options.augment)
+    next(data.DataLoader(dataset.train.take(slice(1)), 1, augment=made, workers=0).epoch(0))
+    return made
+
+
+def _mix(options: Options, classes: int) -> mixing.Mix | None:
+    mixes = [
+        kind(classes, alpha)
+        for kind, alpha in ((mixing.MixUp, options.mixup), (mixing.CutMix, options.cutmix))
+        if alpha is not None
+    ]
+    return mixing.Either(*mixes) if len(mixes) == 2 else mixes[0] if mixes else None
+
+
+def _check_last_batch(options: Options, model: nn.Module, dataset: Dataset) -> None:
+    """Batch norm has no variance of a single image whose maps are single pixels: find out before training."""
+    N, size = len(dataset.train), options.batch_size
+    if 1 not in _sizes_of_pieces(N, size, options.accumulate):
+        return
+    state = random.default_generator.get_state()
+    try:
+        with no_grad():
+            copy.deepcopy(model).train()(from_numpy(dataset.train.images[:1]))
+    except ValueError as error:
+        raise ValueError(
+            f"batch_size: with {size} of {N} images at a time, one comes alone ({error})"
+        ) from None
+    finally:
+        random.default_generator.set_state(state)
+
+
+def _sizes_of_pieces(N: int, size: int, pieces: int) -> set[int]:
+    """How many images go through the network together: of whole batches, and of an epoch's last one.
+
+    >>> sorted(_sizes_of_pieces(101, 10, 1)), sorted(_sizes_of_pieces(100, 10, 3))
+    ([1, 10], [2, 4])
+    """
+    found = set()
+    for n in (min(size, N), N % size or size):
+        piece = -(-n // pieces)
+        found |= {piece, n % piece or piece}
+    return found
+
+
+def _fingerprint(dataset: Dataset) -> dict[str, Any]:
+    """What tells data apart that a name does not: sizes, normalisation and labels."""
+    labels = b"".join(split.labels.tobytes() for split in dataset.splits().values())
+    return {
+        "sizes": [len(split) for split in dataset.splits().values()],
+        "mean": np.asarray(dataset.mean).tolist(),
+        "std": np.asarray(dataset.std).tolist(),
+        "labels": zlib.crc32(labels),
+    }
