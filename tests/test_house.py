@@ -156,9 +156,10 @@ def test_public_functions_have_docstrings():
     assert not bare
 
 
-def test_readme_examples_run(capsys):
+def test_readme_examples_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     names = {}
     for block in blocks:
         exec(block.partition("```")[0], names)
@@ -166,4 +167,5 @@ def test_readme_examples_run(capsys):
     losses = [float(line.split()[1]) for line in printed.splitlines()[:10]]
     assert losses[9] < losses[0]
     assert printed.count("right: worst relative error") == 2
-    assert printed.endswith("[conv2d.forward[numpy:toeplitz]]\n")
+    assert "[conv2d.forward[numpy:toeplitz]]\n" in printed
+    assert "8 arrays loaded into LeNet5" in printed

@@ -362,8 +362,11 @@ def test_alexnet_layer_by_layer():
         (16_781_312, 16_777_216),
         (4_097_000, 4_096_000),
     ]
-    convolutions = np.sum(layers[:5], axis=0) / np.sum(layers, axis=0)
-    np.testing.assert_allclose(convolutions, [0.06, 0.95], atol=0.005)
+    convolutions, total = np.sum(layers[:5], axis=0), np.sum(layers, axis=0)
+    assert convolutions[0] == 3_747_200
+    np.testing.assert_allclose(convolutions / total, [0.06, 0.95], atol=0.005)
+    biases = sum(np.prod(row.output_shape) for row in report.rows if row.kind == "Conv2d")
+    assert total[1] + biases == 1_135_906_176  # where each convolution's bias counts as one more
 
 
 # Parameters and multiply-accumulates of VGG's layers, and which of them are in the columns of the paper's
@@ -856,6 +859,7 @@ PAIRS = {
     "vgg11": ("vgg11", {"width": 4, "hidden": 12}, small_vgg, 64),
     "vgg11_bn": ("vgg11_bn", {"width": 4, "hidden": 12}, lambda tv: small_vgg(tv, True), 70),
 }
+
 # Every network of torchvision's at its full width and depth.
 FULL_SIZE = {
     name: (
