@@ -115,6 +115,7 @@ def test_import_loads_nothing_heavy():
         "safetensors",
         "h5py",
         "platformdirs",
+        "http",
         "urllib3",
         "http",
     }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import minicnn
-from minicnn.backend import BACKEND_VARIABLE, DEVICES, default_device, resolve
-from minicnn.commands.arguments import FAILED, Stop, one_of, user_input, whole
+from minicnn.backend import resolve
+from minicnn.commands.arguments import FAILED, Stop, add_device, one_of, user_input, whole
 
 if TYPE_CHECKING:
     from minicnn.predict import Classifier
@@ -217,13 +216,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=one_of(CONVENTIONS),
         help=f"how images are prepared: {', '.join(CONVENTIONS)} (as suits the weights)",
     )
-    parser.add_argument(
-        "--device",
-        metavar="NAME",
-        type=one_of((*DEVICES, "auto")),
-        default=default_device() if BACKEND_VARIABLE in os.environ else "auto",
-        help=f"cpu, cuda, or auto: the GPU if there is one ({BACKEND_VARIABLE}, else auto)",
-    )
+    add_device(parser)
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
