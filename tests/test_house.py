@@ -117,7 +117,6 @@ def test_import_loads_nothing_heavy():
         "platformdirs",
         "http",
         "urllib3",
-        "http",
     }
     assert not heavy & set(loaded)
 
