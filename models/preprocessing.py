@@ -111,6 +111,7 @@ the geometry of ``keras.utils.load_img(path, target_size=(224, 224))``."""
 
 KERAS = {
     "caffe": ("vgg16", "vgg19", "resnet50", "resnet101", "resnet152"),
+    "tf": ("inception_resnet_v2",),
     "torch": ("densenet121", "densenet169", "densenet201"),
 }
 """The mode of Keras's weights of each network, of those that :mod:`minicnn.weights.keras_networks` reads."""

@@ -37,7 +37,13 @@ def run_file(exercise: Exercise, path: Path) -> Verdict:
     module = importlib.util.module_from_spec(spec)
     module.__file__ = str(path)
     try:
-        exec(compile(source, str(path), "exec"), vars(module))
+        program = compile(source, str(path), "exec")
+    except (SyntaxError, ValueError) as error:  # ValueError: null bytes, in older Pythons
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        words = error.msg if isinstance(error, SyntaxError) else error
+        return Verdict(exercise.name, (f"{path} is no Python: {words}{line}",))
+    try:
+        exec(program, vars(module))
     except Exception as error:
         return _broken(exercise, path, error)
     function = getattr(module, exercise.name, None)
@@ -54,8 +60,6 @@ def run_file(exercise: Exercise, path: Path) -> Verdict:
 
 
 def _broken(exercise: Exercise, path: Path, error: Exception) -> Verdict:
-    if isinstance(error, SyntaxError):
-        return Verdict(exercise.name, (f"{path} is no Python: {error.msg}, line {error.lineno}",))
     return Verdict(exercise.name, (f"{type(error).__name__}: {error}{_line(path, error)}",))
 
 
