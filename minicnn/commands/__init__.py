@@ -12,6 +12,7 @@ from minicnn.commands import (
     exercise,
     explain,
     features,
+    filters,
     gradcheck,
     lesson,
     models,
@@ -31,6 +32,7 @@ COMMANDS = {
     "summary": summary,
     "gradcheck": gradcheck,
     "explain": explain,
+    "filters": filters,
     "lesson": lesson,
     "exercise": exercise,
 }
