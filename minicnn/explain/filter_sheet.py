@@ -50,12 +50,12 @@ def draw(x: Array, names: Sequence[str], title: str) -> bytes:
 
 
 def _write_numbers(axes: Axes, name: str) -> None:
-    """A filter's matrices, one below the other, and how its results are shown."""
+    """A filter's matrices, side by side, and how its results are shown."""
     filter = FILTERS[name]
     size = len(filter.kernels[0])
-    gap = np.full((1, size), np.nan)
+    gap = np.full((size, 1), np.nan)
     parts = [part for kernel in filter.kernels for part in (np.array(kernel, float), gap)][:-1]
-    matrix = np.concatenate(parts)
+    matrix = np.concatenate(parts, axis=1)
     largest = np.nanmax(np.abs(matrix))
     axes.axis("on")
     bare(axes)
@@ -63,6 +63,14 @@ def _write_numbers(axes: Axes, name: str) -> None:
     for (row, column), number in np.ndenumerate(matrix):
         if not np.isnan(number):
             text = f"{number:.0f}".replace("-", "−")
-            axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=9 if size > 3 else 12)
+            axes.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                color=INK,
+                fontsize=9 if matrix.shape[1] > 3 else 12,
+            )
     divided = "" if filter.divisor == 1 else f"each ÷ {filter.divisor}\n"
     axes.set_xlabel(f"{divided}{LEGENDS[filter.shown]}", color=INK, fontsize=9)
