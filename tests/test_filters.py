@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import minicnn as mc
 from minicnn import cli
 from minicnn.explain import filter_sheet
 from minicnn.explain.filters import FILTERS, apply, as_colours
@@ -15,6 +16,12 @@ from minicnn.explain.filters import FILTERS, apply, as_colours
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu():
+    with mc.use("numpy"):
+        yield
 
 
 def by_hand(image, kernel):
@@ -69,6 +76,13 @@ def test_colours():
     np.testing.assert_allclose(as_colours(np.abs(y), "sobel"), [0.5, 0, 1])
     np.testing.assert_allclose(as_colours(2 * y, "sharpen"), [0, 0, 1])
     np.testing.assert_allclose(as_colours(0 * y, "sobel_x"), 0.5)
+
+
+def test_of_images_on_a_gpu(gpu):
+    x = np.random.default_rng(0).random((1, 3, 5, 5))
+    y = apply(mc.from_numpy(x).to("cuda"), "sobel")
+    assert isinstance(y, np.ndarray)
+    np.testing.assert_array_equal(y, apply(x, "sobel"))
 
 
 @pytest.mark.parametrize(

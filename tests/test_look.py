@@ -20,6 +20,14 @@ from minicnn.explain.sensitivity import (
     saliency,
 )
 
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu():
+    """What is compared with is NumPy's; a network on the GPU has a test of its own."""
+    with mc.use("numpy"):
+        yield
+
+
 NETWORKS = {
     "lenet5": ({}, (1, 28, 28)),
     "vgg11": ({"width": 4, "hidden": 8, "num_classes": 5}, (3, 32, 32)),
@@ -202,6 +210,27 @@ def test_switches_are_the_winners_of_max_pooling():
         assert (h // 2, w // 2) == (row, column)
         expected[h, w] = activation * (3 * row + column + 1)
     np.testing.assert_allclose(deconvolution(model, x, "1").pixels[0, 0], expected)
+
+
+def test_on_a_gpu(gpu):
+    model, x = network("vgg11_bn")
+    x, model = x.astype(np.float32), model.float()
+    functions = [
+        lambda: gradient(model, x),
+        lambda: guided_backprop(model, x),
+        lambda: deconvolution(model, x).pixels,
+        lambda: receptive_field(model, x[:1]).strength,
+        lambda: grad_cam(model, x).heat,
+        lambda: occlusion(model, x, stride=16),
+        lambda: filters(model)[1],
+        lambda: feature_maps(model, x, ["features.2"])["features.2"],
+    ]
+    expected = [look() for look in functions]
+    model.to("cuda")
+    for look, y in zip(functions, expected, strict=True):
+        found = look()
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(found, y, rtol=1e-3, atol=1e-4 * np.abs(y).max())
 
 
 # Receptive fields

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn import backend
 from minicnn.autograd import Array, as_variable, no_grad
 from minicnn.backend import unknown
 from minicnn.functional.conv import conv2d
@@ -102,7 +103,7 @@ def apply(x: Any, name: str) -> Array:
     """
     if name not in FILTERS:
         raise ValueError(f"filter {unknown(name, FILTERS)}")
-    x = as_variable(x).data
+    x = backend.move(as_variable(x).data, "cpu")
     if x.ndim != 4 or 0 in x.shape:
         raise ValueError(f"filters: x must be images (N, C, H, W), got shape {x.shape}")
     if x.dtype.kind != "f":
