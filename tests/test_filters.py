@@ -113,6 +113,13 @@ def test_the_command(capsys):
     assert Path("o.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_hostile_name(capsys):
+    name = "$\\frac{$ \t.png"
+    Image.new("RGB", (4, 3), "red").save(name)
+    assert cli.main(["filters", name, "--only", "sharpen"]) == 0
+    assert Path("filters.png").is_file()
+
+
 def test_without_an_image(capsys):
     assert cli.main(["filters", "--only", "emboss", "--size", "30"]) == 0
     out = capsys.readouterr().out

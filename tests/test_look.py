@@ -10,8 +10,9 @@ import minicnn as mc
 from minicnn import cli, models, nn
 from minicnn import functional as F
 from minicnn.explain.cam import grad_cam, occlusion, probabilities
-from minicnn.explain.network_sheets import around_grey
+from minicnn.explain.network_sheets import Panel, around_grey, draw_panels
 from minicnn.explain.observe import NothingToSee, feature_maps, filters, last_maps, layers
+from minicnn.explain.pictures import Subject
 from minicnn.explain.sensitivity import (
     deconvolution,
     gradient,
@@ -36,6 +37,7 @@ NETWORKS = {
     "densenet121": ({"num_classes": 5}, (3, 33, 33)),
     "googlenet": ({"num_classes": 5}, (3, 64, 64)),
 }
+PNG = b"\x89PNG"
 TINY = ("lenet5", "vgg11_bn", "resnet18")
 
 
@@ -368,10 +370,23 @@ def test_grey_is_zero():
     assert around_grey(one)[0, 0, 0] == 0
 
 
+def test_blue_first_is_drawn_red_first():
+    x = np.arange(3.0).reshape(1, 3, 1, 1)
+    for bgr, expected in ((True, [2, 1, 0]), (False, [0, 1, 2])):
+        subject = Subject("a network", nn.Flatten(), x[0], x, 0, "a class", bgr=bgr)
+        assert subject.colours(x)[0, :, 0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "a\tb\udcff", "long " * 40])
+def test_names_are_drawn_as_they_are(name):
+    image = np.zeros((1, 4, 4))
+    panels = [Panel("image", "image", image), Panel("heat", "heat", image[0])]
+    assert draw_panels(panels, f"{name}\n{name}", name).startswith(PNG)
+
+
 # The command
 
 
-PNG = b"\x89PNG"
 ALL = ["filters", "maps", "saliency", "guided", "deconvolution", "grad_cam", "occlusion", "receptive_field"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,16 +24,33 @@ PALER = "minicnn_paler"
 
 
 def figure(size: tuple[float, float], title: str) -> Figure:
-    """An empty sheet, width and height in inches."""
+    """An empty sheet, width and height in inches; what is too long for a line of its title is wrapped."""
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a window system
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if PALER not in colormaps:
         colormaps.register(LinearSegmentedColormap.from_list(PALER, ["#F2B880", "#FFFFFF", "#9CC3E6"]))
-    sheet = Figure(figsize=size, dpi=110, layout="constrained", facecolor="white")
-    sheet.suptitle(title, color=INK, fontsize=13)
+    sheet = Figure(figsize=size, dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.08), facecolor="white")
+    lines = [textwrap.fill(plain(line), int(11 * size[0])) for line in title.split("\n")]
+    sheet.suptitle("\n".join(lines), color=INK, fontsize=13, parse_math=False)
     return sheet
+
+
+def plain(text: str) -> str:
+    """A file's name, say, as it can be drawn: without what is no character or cannot be seen.
+
+    >>> plain("a\\tb.png")
+    'a�b.png'
+    """
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def caption(sheet: Figure, words: str) -> None:
+    """Words below the panels."""
+    width = int(13 * sheet.get_figwidth())
+    sheet.supxlabel(textwrap.fill(plain(words), width), color=INK, fontsize=9, parse_math=False)
 
 
 def as_png(sheet: Figure) -> bytes:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from minicnn.autograd import Array
-from minicnn.explain.drawing import HEAT, INK, as_png, bare, figure, show_image
+from minicnn.explain.drawing import HEAT, INK, as_png, bare, caption, figure, show_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +42,7 @@ def draw_panels(panels: Sequence[Panel], title: str, words: str) -> bytes:
     for axes, panel in zip(sheet.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _show(axes, panel, panels[0].values)
         axes.set_title(panel.title, color=INK, fontsize=10)
-    sheet.supxlabel(textwrap.fill(words, 42 * len(panels)), color=INK, fontsize=9)
+    caption(sheet, words)
     return as_png(sheet)
 
 
@@ -100,7 +99,7 @@ def draw_filters(w: Array, title: str) -> bytes:
         show_image(axes, 0.5 + colours / (2 * (np.abs(colours).max() or 1)))
         axes.axis("on")
         axes.set_xlabel(str(number), color=INK, fontsize=7, labelpad=1)
-    sheet.supxlabel("grey is 0, lighter above, darker below; each by its own largest", color=INK, fontsize=9)
+    caption(sheet, "grey is 0, lighter above, darker below; each by its own largest")
     return as_png(sheet)
 
 
@@ -124,5 +123,5 @@ def draw_maps(found: Mapping[str, Array], title: str) -> bytes:
             f"{name}\n{min(C, columns)} of {C} maps\n{H}×{W}",
             rotation=0, ha="right", va="center", color=INK, fontsize=9,
         )  # fmt: skip
-    sheet.supxlabel("dark is the smallest number of a map, light its largest", color=INK, fontsize=9)
+    caption(sheet, "dark is the smallest number of a map, light its largest")
     return as_png(sheet)

@@ -127,7 +127,7 @@ def _occlusion(subject: Subject) -> Drawn:
     low, high = p.min(), p.max()
     words = (
         "occlusion: with a square covered there, the class's probability is "
-        f"{low:.3f} (light) to {high:.3f} (dark)"
+        f"{low:.3g} (light) to {high:.3g} (dark)"
     )
     return _panels(
         subject, ("what covering takes away", "heat", -p), ("over the image", "overlay", -p), words=words
