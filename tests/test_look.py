@@ -247,6 +247,12 @@ def test_a_dead_network_has_receptive_fields_too():
     assert (found.strength[6:19, 4:17] > 0).all()
 
 
+def test_dilated_max_pooling_has_no_mean():
+    model = nn.Sequential(nn.MaxPool2d(2, 1, dilation=2), nn.Conv2d(1, 1, 1))
+    with pytest.raises(NothingToSee, match="dilated max-pooling"):
+        receptive_field(model, np.zeros((1, 1, 9, 9), np.float32))
+
+
 @pytest.mark.parametrize(("layer", "size"), [("features.2", 5), ("features.9", 16), ("features.30", 212)])
 def test_fields_of_vgg16(layer, size):
     """The sizes that the literature gives, at 224×224 in the middle of the image."""

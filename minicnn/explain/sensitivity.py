@@ -1,4 +1,4 @@
-"""Which pixels matter: gradients to the image, by four rules of walking back, and a unit's receptive field.
+"""Which pixels matter: the gradient to the image, and three other rules of walking back to it.
 
 All four hand a gradient back from a score, or from a unit, to the pixels. They differ at a rectifier
 y = max(x, 0), whose upstream gradient is gy:
@@ -27,6 +27,7 @@ from minicnn import backend, kernels, nn
 from minicnn import functional as F
 from minicnn.autograd import Array, Function
 from minicnn.explain.observe import (
+    NothingToSee,
     as_input,
     find_layer,
     hooked,
@@ -156,10 +157,10 @@ def receptive_field(
 
     Shapes: x (1, C, H, W).
 
-    Raises ValueError for a layer or a unit that there is not, and for dilated max-pooling.
+    Raises ValueError for a layer or a unit that there is not, NothingToSee for dilated max-pooling.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 1, 3))
-    >>> receptive_field(model, np.zeros((1, 1, 20, 20), np.float32), unit=(1, 2)).box  # 3 + 1 + 2·2
+    >>> receptive_field(model, np.zeros((1, 1, 20, 20), np.float32), unit=(1, 2)).box  # 8 = 3 + 1 + 2·2
     (2, 10, 4, 12)
     """
     found = find_layer(model, x, layer)
@@ -218,7 +219,7 @@ def _pass_everything(module: nn.Module, inputs: tuple, output: Tensor) -> Any:
     (x,) = inputs
     if isinstance(module, nn.MaxPool2d):
         if module.dilation not in (1, (1, 1)):
-            raise ValueError(f"receptive_field: dilated max-pooling (dilation={module.dilation})")
+            raise NothingToSee("the model has dilated max-pooling, which no mean can stand in for")
         return F.avg_pool2d(x, module.kernel_size, module.stride, module.padding, module.ceil_mode)
     if isinstance(module, nn.AdaptiveMaxPool2d):
         return F.adaptive_avg_pool2d(x, module.output_size)
