@@ -108,7 +108,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="FILE", type=Path, required=True, help="an image file")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("look"), help="for the PNGs (look)")
     parser.add_argument("--label", metavar="K", help="the class asked about, name or number (the likeliest)")
-    parser.add_argument("--layer", metavar="NAME", help="the layer looked into (the last with real maps)")
+    parser.add_argument(
+        "--layer", metavar="NAME", help="the layer looked into (the last whose maps have several pixels)"
+    )
     parser.add_argument(
         "--only", metavar="NAME", nargs="+", type=one_of(PICTURES), help=f"of {', '.join(PICTURES)}"
     )
