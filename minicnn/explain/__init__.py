@@ -5,6 +5,15 @@ point                    an operation's numbers: forward, backward and by finite
 convolution … relu       what there is to say about each operation
 options, operations      what can be asked for
 page, text               the same document for a browser and for a terminal
+
+and pictures, for which functions compute arrays and others draw them:
+
+observe                  a network's layers as they ran, its filters and feature maps
+sensitivity              which pixels matter: saliency, deconvolution, guided backprop, receptive fields
+cam                      where a network looks: Grad-CAM and occlusion
+filters                  image kernels, such as Sobel's, on a photograph
+pictures                 all of these for one network and one image, drawn and put into words
+drawing, filter_sheet, network_sheets
 """
 
 from __future__ import annotations

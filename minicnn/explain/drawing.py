@@ -1,0 +1,77 @@
+"""What the pictures of this room share: sheets without a window system, images and maps as panels."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minicnn.autograd import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#222222"
+
+HEAT = "inferno"
+"""From dark to light, evenly to the eye, and the same order without colours."""
+
+PALER = "minicnn_paler"
+"""Orange below 0, white at 0, blue above, all pale enough to write on."""
+
+
+def figure(size: tuple[float, float], title: str) -> Figure:
+    """An empty sheet, width and height in inches; what is too long for a line of its title is wrapped."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a window system
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    if PALER not in colormaps:
+        colormaps.register(LinearSegmentedColormap.from_list(PALER, ["#F2B880", "#FFFFFF", "#9CC3E6"]))
+    sheet = Figure(figsize=size, dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.08), facecolor="white")
+    lines = [textwrap.fill(plain(line), int(11 * size[0])) for line in title.split("\n")]
+    sheet.suptitle("\n".join(lines), color=INK, fontsize=13, parse_math=False)
+    return sheet
+
+
+def plain(text: str) -> str:
+    """A file's name, say, as it can be drawn: without what is no character or cannot be seen.
+
+    >>> plain("a\\tb.png")
+    'a�b.png'
+    """
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def caption(sheet: Figure, words: str) -> None:
+    """Words below the panels."""
+    width = int(13 * sheet.get_figwidth())
+    sheet.supxlabel(textwrap.fill(plain(words), width), color=INK, fontsize=9, parse_math=False)
+
+
+def as_png(sheet: Figure) -> bytes:
+    """A sheet as a file's content."""
+    content = io.BytesIO()
+    sheet.savefig(content, format="png")
+    return content.getvalue()
+
+
+def bare(axes: Axes) -> None:
+    """A panel without ticks and frame."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def show_image(axes: Axes, image: Array, **options: Any) -> None:
+    """An image (C, H, W) of 1 or 3 channels, or (H, W), in 0..1."""
+    image = image[None] if image.ndim == 2 else image
+    bare(axes)
+    axes.imshow(
+        np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0),
+        **{"interpolation": "nearest", **options},
+    )
