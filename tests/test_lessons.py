@@ -8,7 +8,9 @@ from PIL import Image
 
 from minicnn import cli, lessons
 
-QUICK = [name for name in lessons.LESSONS if name not in ("alexnet", "batch_norm", "residual", "transfer")]
+QUICK = [
+    name for name in lessons.LESSONS if name not in ("lenet", "alexnet", "batch_norm", "residual", "transfer")
+]
 SLOW = [name for name in lessons.LESSONS if name not in QUICK]
 
 

@@ -74,8 +74,8 @@ def main(draw: Sketchbook) -> None:
         for place, (name, matrix) in zip(axes.ravel(), matrices.items(), strict=True):
             grid(place, matrix, name)
 
-    print("\na layer of 16 to 32 maps of 32×32, 3×3 filters, by the engine's kernels:")
-    images, filters = mc.randn(1, 16, 32, 32), mc.randn(32, 16, 3, 3)
+    print("\na layer of 8 to 16 maps of 16×16, 3×3 filters, by the engine's kernels:")
+    images, filters = mc.randn(1, 8, 16, 16), mc.randn(16, 8, 3, 3)
     for algorithm in ("toeplitz", "im2col", "taps"):
         with mc.use("numpy", conv2d=algorithm):
             times = []
@@ -84,5 +84,5 @@ def main(draw: Sketchbook) -> None:
                 F.conv2d(images, filters)
                 times.append(time.perf_counter() - start)
             print(f"  {algorithm:<9}{1e3 * min(times):8.2f} ms")
-    print("(taps: for each filter tap one product over the whole shifted image; loops would take minutes.)")
+    print("(taps: for each filter tap one product over the whole shifted image.)")
     print("\nTry: `minicnn explain conv2d` shows the same step by step; lesson 16 goes on with speed.")
