@@ -85,7 +85,7 @@ class Experiment(NamedTuple):
         columns: the table's, after that of the variants and the published.
         draw: the picture, a PNG's bytes.
         conclude: sentences on what all variants together show.
-        needs_data: whether it is measured on images.
+        load: reads the images of a setting, and raises ValueError or OSError where it cannot; None: no images.
     """
 
     name: str
@@ -99,4 +99,4 @@ class Experiment(NamedTuple):
     columns: Mapping[str, Cell]
     draw: Callable[[Found, Sequence[str]], bytes]
     conclude: Callable[[Found], list[str]]
-    needs_data: bool = True
+    load: Callable[[Row], object] | None = None

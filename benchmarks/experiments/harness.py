@@ -16,12 +16,12 @@ from benchmarks.options import Parser, Teller, basic, chosen, parse_basic, posit
 from benchmarks.problem import Problem, write_whole
 from benchmarks.results import Results, Row
 from benchmarks.words import grid, machine_line, paragraph
-from minicnn.data import DataError, DownloadError
 
 FOLDER = results.FOLDER / "experiments"
 KEY = ("variant", "seed", "epoch")
 JPEG = "cifar10-jpeg.zip"
-NOTES = {JPEG: "CIFAR-10's images kept as JPEG, which costs a little accuracy", "cifar10": "CIFAR-10"}
+NOTES = {JPEG: " (CIFAR-10 kept as JPEG, which costs a little accuracy)"}
+QUICK = "Of a run with --quick, which only shows that it runs: the figures mean nothing."
 OWN = ("data", "images", "epochs")
 """Options that change an experiment's setting."""
 
@@ -59,16 +59,16 @@ def main(experiment: Experiment, arguments: list[str]) -> None:
     """Run one experiment as its command line says."""
     names = ", ".join(f"“{name}”" for name in experiment.variants)
     given = parse(options(experiment.about, f"variants ({names})"), arguments)
+    if given.anew:
+        forget(experiment, given.out)
     run(experiment, given, chosen(experiment.variants, given.only), given.seeds)
 
 
 def run(experiment: Experiment, given: argparse.Namespace, variants: Sequence[str], seeds: int) -> bool:
     """Run what is missing of so many seeds, then report; False where the time did not suffice."""
     setting = settled(experiment, given)
-    described = machine.describe(mc.get_num_threads(), given.backend) | {"settings": setting}
-    rows = kept(experiment, given, described)
-    if given.anew:
-        given.anew = False  # what follows is new
+    described = machine.describe(mc.get_num_threads(), given.backend) | {"settings": place(setting)}
+    rows = kept(experiment, given.out, described)
     wanted = [(variant, seed) for seed in range(seeds) for variant in variants]
     with mc.use(given.backend), progress() as teller:
         for number, (variant, seed) in enumerate(wanted, 1):
@@ -84,14 +84,20 @@ def run(experiment: Experiment, given: argparse.Namespace, variants: Sequence[st
             if given.out:
                 results.save(experiment.name, rows, described, KEY, given.out)
         if all(Found(rows).has(variant, seed) for variant, seed in wanted):
-            report(experiment, Results(rows, described), given.out, teller)
+            report(experiment, Results(rows, described), given, teller)
     return True
+
+
+def forget(experiment: Experiment, out: Path | None) -> None:
+    """Remove what is kept of an experiment."""
+    for kind in ("csv", "json", "png", "md") if out else ():
+        Path(out or "", f"{experiment.name}.{kind}").unlink(missing_ok=True)
 
 
 def settled(experiment: Experiment, given: argparse.Namespace) -> Row:
     """The experiment's setting, with what the command line changes in it."""
     setting = experiment.setting | (experiment.quick if given.quick else {})
-    if experiment.needs_data and setting["data"] == "cifar10" and _jpeg().exists():
+    if setting.get("data") == "cifar10" and _jpeg().exists():
         setting["data"] = str(_jpeg())
     for name in OWN:
         value = getattr(given, name)
@@ -105,21 +111,18 @@ def _jpeg() -> Path:
     return Path(os.environ.get("MINICNN_DATA", "")) / JPEG
 
 
-def kept(experiment: Experiment, given: argparse.Namespace, described: dict[str, Any]) -> list[Row]:
-    """The rows of before, of the same machine and settings."""
-    described["settings"] = dict(described["settings"])
-    if "data" in described["settings"]:  # the file's name, wherever it lies
-        described["settings"]["data"] = Path(described["settings"]["data"]).name
-    if given.out is None:
+def kept(experiment: Experiment, out: Path | None, described: dict[str, Any]) -> list[Row]:
+    """The rows of before; Problem where they are of another machine or other settings."""
+    found = results.load(experiment.name, out) if out else None
+    if out is None or found is None:
         return []
-    if given.anew:
-        for kind in ("csv", "json", "png", "md"):
-            (given.out / f"{experiment.name}.{kind}").unlink(missing_ok=True)
-    found = results.load(experiment.name, given.out)
-    if found is None:
-        return []
-    results.check_same(experiment.name, found.machine, described, given.out)
+    results.check_same(experiment.name, found.machine, described, out)
     return found.rows
+
+
+def place(setting: Row) -> Row:
+    """A setting as it is kept: with the data's name, wherever they lie."""
+    return setting | ({"data": Path(setting["data"]).name} if "data" in setting else {})
 
 
 def _run(
@@ -128,11 +131,13 @@ def _run(
     """The rows of one run."""
     teller.now(name)
     try:
-        measured = experiment.measure(
-            experiment.variants[variant], seed, setting, lambda text: teller.now(f"{name}; {text}")
-        )
-    except (DataError, DownloadError) as error:
-        raise Problem(f"--data {setting.get('data')}: {error}") from None
+        if experiment.load:
+            experiment.load(setting)  # which is remembered
+    except (ValueError, OSError) as error:
+        raise Problem(f"data {setting['data']}: {error}") from None
+    measured = experiment.measure(
+        experiment.variants[variant], seed, setting, lambda text: teller.now(f"{name}; {text}")
+    )
     rows = [{"variant": variant, "seed": seed} | row | results.stamp() for row in measured]
     cells = [f"{head} {cell(Found(rows), variant)}" for head, cell in experiment.columns.items()]
     teller.note(f"{experiment.name}: {variant}, seed {seed}: {', '.join(cells)}")
@@ -146,14 +151,15 @@ def left(found: Found, ahead: Sequence[str]) -> str:
     return f", about {sum(known) / 60:.0f} minutes left" if known and len(known) == len(seconds) else ""
 
 
-def report(experiment: Experiment, measured: Results, out: Path | None, teller: Teller) -> None:
-    """Say what was found; the picture and the page go to the folder ``out``, where there is one."""
+def report(experiment: Experiment, measured: Results, given: argparse.Namespace, teller: Teller) -> None:
+    """Say what was found; the picture and the page go to the folder --out, where there is one."""
     found = Found(measured.rows)
     variants = [name for name in experiment.variants if found.has(name)]
+    cells = experiment.columns.values()
     table = grid(
         ["", "in the literature", *experiment.columns],
         [
-            [name, experiment.published.get(name, "–"), *(cell(found, name) for cell in columns(experiment))]
+            [name, experiment.published.get(name, "–"), *(cell(found, name) for cell in cells)]
             for name in variants
         ],
         words=2,
@@ -162,22 +168,19 @@ def report(experiment: Experiment, measured: Results, out: Path | None, teller: 
         sentences = experiment.conclude(found)
     else:
         sentences = ["Not all variants have been run: nothing is concluded."]
+    if given.quick:
+        sentences = [QUICK, *sentences]
     for sentence in sentences:
         teller.note(sentence)
     picture = experiment.draw(found, variants)
-    if out is None:
+    if given.out is None:
         return
     page = f"# {experiment.question}\n\n{table}" + "".join(paragraph(text) for text in sentences)
     page += paragraph(described(experiment, measured)) + machine_line(measured)
     page += f"\n![{experiment.name}]({experiment.name}.png)\n"
-    write_whole(out / f"{experiment.name}.png", picture)
-    write_whole(out / f"{experiment.name}.md", page)
-    teller.note(f"{experiment.name}: {out / experiment.name}.md, .png and .csv")
-
-
-def columns(experiment: Experiment):
-    """The functions that fill the table."""
-    return experiment.columns.values()
+    write_whole(given.out / f"{experiment.name}.png", picture)
+    write_whole(given.out / f"{experiment.name}.md", page)
+    teller.note(f"{experiment.name}: {given.out / experiment.name}.md, .png and .csv")
 
 
 def described(experiment: Experiment, measured: Results) -> str:
@@ -185,12 +188,12 @@ def described(experiment: Experiment, measured: Results) -> str:
     setting = measured.machine["settings"]
     seeds = 1 + max(row["seed"] for row in measured.rows)
     middle = f"The median over {seeds} runs of each, and in brackets the range."
-    if not experiment.needs_data:
+    if experiment.load is None:
         return middle
     data = setting["data"]
     return (
         f"{middle} Trained for {setting['epochs']} epochs on {setting['images']:,} images of {data}"
-        f"{f' ({NOTES[data]})' if data in NOTES and NOTES[data] != data else ''}, in batches of "
-        f"{setting['batch']}; “training accuracy” is that on up to 2,000 of them after the epoch, “test "
-        f"accuracy” that on {setting['test_images']:,} test images."
+        f"{NOTES.get(data, '')}, in batches of {setting['batch']}. The training accuracy is that on up to "
+        f"2,000 of them after the last epoch, the test accuracy that on up to {setting['test_images']:,} test "
+        "images."
     )

@@ -87,6 +87,7 @@ def training(
         columns=columns,
         draw=functools.partial(curves, panels=panels),
         conclude=conclude,
+        load=of,
     )
 
 
@@ -102,7 +103,16 @@ class Images(NamedTuple):
 def images(name: str, size: int, count: int, test_count: int) -> Images:
     """So many images of a data set, of each class its proportion; the same ones for every run."""
     loaded = data.load(name, size=size, validation=0)
+    if count > len(loaded.train):
+        raise ValueError(
+            f"has {len(loaded.train):,} images for training, but {count:,} are wanted (--images)"
+        )
     return Images(part(loaded.train, count), part(loaded.test, test_count), len(loaded.class_names))
+
+
+def of(setting: Row) -> Images:
+    """The images of a setting."""
+    return images(setting["data"], setting["size"], setting["images"], setting["test_images"])
 
 
 def part(split: Split, count: int) -> Split:
@@ -142,7 +152,7 @@ class Watch(train.Callback):
 
 def trained(variant: Variant, seed: int, setting: Row, tell: Tell) -> list[Row]:
     """Train a variant: a row for each epoch, and one without numbers where it diverged."""
-    given = images(setting["data"], setting["size"], setting["images"], setting["test_images"])
+    given = of(setting)
     manual_seed(seed)
     _, *shape = given.train.images.shape
     image = (shape[0], shape[1], shape[2])

@@ -60,7 +60,7 @@ def epochs(found: Sequence[int | None]) -> str:
 
 def against(claim: str, found: Found, better: str, worse: str, column: str = "test_accuracy") -> str:
     """A claim that one variant ends higher than another in a column, and what these runs say to it."""
-    what = column.replace("_", " ")
+    what = {"train_accuracy": "training accuracy"}.get(column, column.replace("_", " "))
     a, b = found.last(better, column), found.last(worse, column)
     if a is None or b is None:
         lost = " and ".join(f"“{name}”" for name, end in ((better, a), (worse, b)) if end is None)
@@ -78,8 +78,3 @@ def judged(a: Spread, b: Spread, runs: int) -> str:
     if b.low > a.high:
         return "the other way round in every run, so this was not reproduced."
     return "the runs overlap, so they neither show it nor refute it."
-
-
-def both(sentences: Sequence[str]) -> str:
-    """Sentences as one paragraph."""
-    return " ".join(sentence for sentence in sentences if sentence)
