@@ -1,10 +1,10 @@
 """Dropout against overfitting: three networks of an introductory course on CIFAR-10.
 
-The first, two convolutions and a wide dense layer, is built to overfit; the second is the same with dropout; the
-third has four convolutions and dropout, and half the parameters. The course trained them on all images and
-reports 99.1 % on the training images and 70.7 % on others for the first, 68.3 % and 78.1 % for the second and
-third. Dropout: N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
-JMLR 2014.
+The first, two convolutions and a wide dense layer, is built to overfit; the second is the same with dropout;
+the third has four convolutions and dropout, and half the parameters. The course trained them on all images,
+and reports 99.1 % on the training images and 70.7 % on others for the first, 68.3 % and 78.1 % on others for
+the second and third. Dropout: N. Srivastava et al., "Dropout: a simple way to prevent neural networks from
+overfitting", JMLR 2014.
 """
 
 from __future__ import annotations

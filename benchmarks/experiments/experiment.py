@@ -85,7 +85,7 @@ class Experiment(NamedTuple):
         columns: the table's, after that of the variants and the published.
         draw: the picture, a PNG's bytes.
         conclude: sentences on what all variants together show.
-        load: reads the images of a setting, and raises ValueError or OSError where it cannot; None: no images.
+        load: reads the images of a setting; ValueError or OSError where it cannot. None: there are none.
     """
 
     name: str

@@ -139,7 +139,7 @@ def _run(
         experiment.variants[variant], seed, setting, lambda text: teller.now(f"{name}; {text}")
     )
     rows = [{"variant": variant, "seed": seed} | row | results.stamp() for row in measured]
-    cells = [f"{head} {cell(Found(rows), variant)}" for head, cell in experiment.columns.items()]
+    cells = [f"{head} {cell(Found(rows), variant) or '–'}" for head, cell in experiment.columns.items()]
     teller.note(f"{experiment.name}: {variant}, seed {seed}: {', '.join(cells)}")
     return rows
 
@@ -159,7 +159,7 @@ def report(experiment: Experiment, measured: Results, given: argparse.Namespace,
     table = grid(
         ["", "in the literature", *experiment.columns],
         [
-            [name, experiment.published.get(name, "–"), *(cell(found, name) for cell in cells)]
+            [name, experiment.published.get(name, "–"), *(cell(found, name) or "–" for cell in cells)]
             for name in variants
         ],
         words=2,
@@ -194,6 +194,6 @@ def described(experiment: Experiment, measured: Results) -> str:
     return (
         f"{middle} Trained for {setting['epochs']} epochs on {setting['images']:,} images of {data}"
         f"{NOTES.get(data, '')}, in batches of {setting['batch']}. The training accuracy is that on up to "
-        f"2,000 of them after the last epoch, the test accuracy that on up to {setting['test_images']:,} test "
-        "images."
+        "2,000 of them after the last epoch, the test accuracy that on up to "
+        f"{setting['test_images']:,} test images."
     )

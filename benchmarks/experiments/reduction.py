@@ -1,10 +1,10 @@
 """What a 1×1 convolution before a larger one saves: multiplications counted, and time measured.
 
-C. Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 4: 1×1 convolutions reduce the maps before
-the 5×5 and the 3×3 ones. The courses' example is a layer of GoogLeNet: 5×5 filters from 192 maps of 28×28 pixels
-to 32 take 120 million multiplications, by way of 16 maps 12.4 million, a tenth. The bottleneck of ResNet, K. He
-et al., CVPR 2016, figure 5, does the same to 3×3 filters. Nothing is trained; a seed is a round, in which each
-is measured once, forward and backward.
+C. Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 4: 1×1 convolutions reduce the maps
+before the 5×5 and the 3×3 ones. The courses' example is a layer of GoogLeNet: 5×5 filters from 192 maps of
+28×28 pixels to 32 take 120 million multiplications, by way of 16 maps 12.4 million, a tenth. The bottleneck
+of ResNet, K. He et al., CVPR 2016, figure 5, does the same to 3×3 filters. Nothing is trained; a seed is a
+round, in which each is measured once, forward and backward.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that this fil
 from benchmarks import charts
 from benchmarks.experiments.experiment import Experiment, Found, Tell
 from benchmarks.experiments.harness import main
-from benchmarks.experiments.words import figure, last
+from benchmarks.experiments.words import count, figure, last, ratio
 from benchmarks.measure import clock, repetitions_for
 from benchmarks.problem import ended
 from benchmarks.results import Row
@@ -61,14 +61,10 @@ def conclude(found: Found) -> list[str]:
     """What is saved, in multiplications and in time."""
     said = []
     for reduced, direct in PAIRS.items():
-        saved = []
-        for column in ("macs", "ms"):
-            a, b = found.last(direct, column), found.last(reduced, column)
-            assert a and b  # nothing diverges here
-            saved.append(a.middle / b.middle)
+        fewer, faster = (ratio(found, direct, reduced, column) for column in ("macs", "ms"))
         said.append(
-            f"“{reduced}” has {saved[0]:.1f} times fewer multiplications than “{direct}”, and takes {saved[1]:.1f} "
-            f"times less time: {verdict(*saved)}."
+            f"“{direct}” has {fewer:.1f} times the multiplications of “{reduced}”, and takes {faster:.1f} times "
+            f"its time: {verdict(fewer, faster)}."
         )
     return said
 
@@ -112,7 +108,7 @@ EXPERIMENT = Experiment(
     setting={"batch": 8, "seconds": 0.5, "divide": 1},
     quick={"batch": 1, "seconds": 0.01, "divide": 7},
     measure=measure,
-    columns={"multiplications an image": last("macs", figure), "ms a step": last("ms", figure)},
+    columns={"multiplications an image": last("macs", count), "ms a step": last("ms", figure)},
     draw=draw,
     conclude=conclude,
 )

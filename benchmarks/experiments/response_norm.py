@@ -18,7 +18,7 @@ from benchmarks.experiments.experiment import Found
 from benchmarks.experiments.harness import main
 from benchmarks.experiments.networks import Shape, begun, registered
 from benchmarks.experiments.training import COLUMNS, COSTS, Variant, training
-from benchmarks.experiments.words import percent
+from benchmarks.experiments.words import percent, ratio
 from benchmarks.problem import ended
 from minicnn import nn
 
@@ -39,11 +39,10 @@ def conclude(found: Found) -> list[str]:
     said = (
         "a difference, unlike VGG's authors'" if apart else "no difference to be seen, as VGG's authors found"
     )
-    slower = [end.middle for name in (ON, OFF) if (end := found.last(name, "seconds"))]
     return [
         f"With normalisation the network ends with a test accuracy of {percent(on)}, without with "
         f"{percent(off)}: {said}.",
-        f"An epoch took {slower[0] / slower[1]:.2f} times as long with it.",
+        f"An epoch took {ratio(found, ON, OFF, 'seconds'):.2f} times as long with it.",
     ]
 
 

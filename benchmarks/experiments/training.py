@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import charts
 from benchmarks.experiments.experiment import Cell, Experiment, Found, Tell
 from benchmarks.experiments.networks import Build, Shape
-from benchmarks.experiments.words import figure, last
+from benchmarks.experiments.words import count, figure, last
 from benchmarks.results import Row
 from minicnn import data, manual_seed, optim, summary, train
 from minicnn.data import Split, augment
@@ -26,8 +26,14 @@ from minicnn.train.recipes import make_schedule
 LOOKED_AT = 2000
 """Training images whose accuracy is measured."""
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-DASHES = ("-", "--", "-.", ":")
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+)
+MARKS = "osD^"
+DASHES = ("-", "--")
 
 SETTING: Row = {
     "data": "cifar10",
@@ -48,8 +54,8 @@ COLUMNS: dict[str, Cell] = {
     "test accuracy": last("test_accuracy"),
 }
 COSTS: dict[str, Cell] = {
-    "parameters": last("parameters", figure),
-    "multiplications an image": last("macs", figure),
+    "parameters": last("parameters", count),
+    "multiplications an image": last("macs", count),
     "seconds an epoch": last("seconds", figure),
 }
 
@@ -72,9 +78,14 @@ def training(
     published: Mapping[str, str],
     columns: Mapping[str, Cell] = COLUMNS,
     panels: Sequence[str] = ("train_accuracy", "test_accuracy"),
+    families: int = 1,
     **setting: Any,
 ) -> Experiment:
-    """An experiment of this kind; ``panels`` are the columns that are drawn over the epochs."""
+    """An experiment of this kind.
+
+    ``panels`` are the columns that are drawn over the epochs. The variants may come in ``families``, one after
+    the other, of as many each: those have their colours in common, and lines of their own.
+    """
     return Experiment(
         name=name,
         about=about,
@@ -85,7 +96,7 @@ def training(
         quick=QUICK,
         measure=trained,
         columns=columns,
-        draw=functools.partial(curves, panels=panels),
+        draw=functools.partial(curves, panels=panels, size=len(variants) // families),
         conclude=conclude,
         load=of,
     )
@@ -181,14 +192,14 @@ def trained(variant: Variant, seed: int, setting: Row, tell: Tell) -> list[Row]:
     return [row | {"parameters": counts.parameters, "macs": counts.macs} for row in watch.rows]
 
 
-def curves(found: Found, variants: Sequence[str], panels: Sequence[str]) -> bytes:
+def curves(found: Found, variants: Sequence[str], panels: Sequence[str], size: int) -> bytes:
     """Columns over the epochs: of each variant the median over the seeds, and in paler colour the range."""
     made, axes = charts.figure(4.6 * len(panels), 4.2, len(panels))
     for axis, column in zip(axes, panels, strict=True):
         for i, variant in enumerate(variants):
             curve = found.curve(variant, column)
-            style = COLOURS[i % len(COLOURS)], DASHES[i // 2 % len(DASHES)]
-            draw_curve(axis, [np.array(values) for values in zip(*curve, strict=True)], *style, variant)
+            style = {"color": COLOURS[i % size], "marker": MARKS[i % size], "linestyle": DASHES[i // size]}
+            draw_curve(axis, [np.array(values) for values in zip(*curve, strict=True)], style, variant)
         axis.grid(True, color="0.9")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlabel("epoch")
@@ -200,10 +211,10 @@ def curves(found: Found, variants: Sequence[str], panels: Sequence[str]) -> byte
     return charts.png(made)
 
 
-def draw_curve(axis: Any, curve: list[np.ndarray], colour: str, dashes: str, label: str) -> None:
+def draw_curve(axis: Any, curve: list[np.ndarray], style: dict[str, str], label: str) -> None:
     """One line with its range; a variant whose every run diverged has its name in the legend only."""
     middle, low, high = curve or (np.array([]),) * 3
     epochs = np.arange(1, len(middle) + 1)
     name = label if len(middle) else f"{label} (diverged)"
-    axis.plot(epochs, middle, dashes, color=colour, label=name, marker="o", markersize=3)
-    axis.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+    axis.plot(epochs, middle, label=name, markersize=3.5, **style)
+    axis.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)

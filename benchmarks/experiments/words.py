@@ -36,6 +36,17 @@ def figure(found: Spread) -> str:
     return number(found.middle)
 
 
+def ratio(found: Found, a: str, b: str, column: str) -> float:
+    """How many times the one's median of a column is the other's; not a number where a network diverged."""
+    ours, theirs = found.last(a, column), found.last(b, column)
+    return ours.middle / theirs.middle if ours and theirs else float("nan")
+
+
+def count(found: Spread) -> str:
+    """A number that is the same in every run, in full."""
+    return f"{found.middle:,.0f}"
+
+
 def until(column: str, target: float) -> Cell:
     """The table's entry for the epochs that it takes until a column reaches ``target``."""
 
