@@ -63,8 +63,8 @@ def conclude(found: Found) -> list[str]:
     for reduced, direct in PAIRS.items():
         fewer, faster = (ratio(found, direct, reduced, column) for column in ("macs", "ms"))
         said.append(
-            f"“{direct}” has {fewer:.1f} times the multiplications of “{reduced}”, and takes {faster:.1f} times "
-            f"its time: {verdict(fewer, faster)}."
+            f"“{direct}” has {fewer:.1f} times the multiplications of “{reduced}”, and takes {faster:.1f} "
+            f"times its time: {verdict(fewer, faster)}."
         )
     return said
 

@@ -47,7 +47,7 @@ SETTING: Row = {
     "schedule": "constant",
     "width": 64,
 }
-QUICK: Row = {"data": "digits", "images": 48, "test_images": 32, "epochs": 2, "batch": 16, "width": 8}
+QUICK: Row = {"data": "digits", "images": 32, "test_images": 32, "epochs": 2, "batch": 16, "width": 8}
 
 COLUMNS: dict[str, Cell] = {
     "training accuracy": last("train_accuracy"),
@@ -83,8 +83,8 @@ def training(
 ) -> Experiment:
     """An experiment of this kind.
 
-    ``panels`` are the columns that are drawn over the epochs. The variants may come in ``families``, one after
-    the other, of as many each: those have their colours in common, and lines of their own.
+    ``panels`` are the columns that are drawn over the epochs. The variants may come in ``families``, one
+    after the other, of as many each: those have their colours in common, and lines of their own.
     """
     return Experiment(
         name=name,
