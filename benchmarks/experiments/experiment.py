@@ -35,9 +35,13 @@ class Found:
         """The rows of each seed, epoch by epoch; those that diverged left out."""
         return [rows for rows in self._all(variant) if rows[-1]["loss"] is not None]
 
+    def count(self, variant: str) -> int:
+        """How many runs there are of a variant."""
+        return len(self._all(variant))
+
     def diverged(self, variant: str) -> int:
         """How many runs diverged."""
-        return len(self._all(variant)) - len(self.runs(variant))
+        return self.count(variant) - len(self.runs(variant))
 
     def last(self, variant: str, column: str) -> Spread | None:
         """What a column ends with, over the seeds; None where every run diverged."""

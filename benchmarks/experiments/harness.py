@@ -12,6 +12,7 @@ from typing import Any
 import minicnn as mc
 from benchmarks import machine, results
 from benchmarks.experiments.experiment import Experiment, Found
+from benchmarks.experiments.training import LOOKED_AT
 from benchmarks.options import Parser, Teller, basic, chosen, parse_basic, positive, progress, whole
 from benchmarks.problem import Problem, write_whole
 from benchmarks.results import Results, Row
@@ -32,8 +33,8 @@ def options(about: str | None, things: str) -> Parser:
     made.add_argument("--seeds", type=whole, help="how many seeds each variant is run with, from 0 on (3)")
     made.add_argument(
         "--data",
-        help=f"a data set's name, or a folder or zip of images (cifar10; {JPEG} in the folder that "
-        "MINICNN_DATA names, where it is there)",
+        help="a data set's name, or a folder or zip of images (most take cifar10, which is downloaded where "
+        f"there is none, or {JPEG}, where that is in the folder that MINICNN_DATA names)",
     )
     made.add_argument("--images", type=whole, help="train on so many images of the data")
     made.add_argument("--epochs", type=whole, help="train for so many epochs")
@@ -90,25 +91,23 @@ def run(experiment: Experiment, given: argparse.Namespace, variants: Sequence[st
 
 def forget(experiment: Experiment, out: Path | None) -> None:
     """Remove what is kept of an experiment."""
-    for kind in ("csv", "json", "png", "md") if out else ():
-        Path(out or "", f"{experiment.name}.{kind}").unlink(missing_ok=True)
+    if out is not None:
+        for kind in ("csv", "json", "png", "md"):
+            (out / f"{experiment.name}.{kind}").unlink(missing_ok=True)
 
 
 def settled(experiment: Experiment, given: argparse.Namespace) -> Row:
     """The experiment's setting, with what the command line changes in it."""
     setting = experiment.setting | (experiment.quick if given.quick else {})
-    if setting.get("data") == "cifar10" and _jpeg().exists():
-        setting["data"] = str(_jpeg())
+    photos = Path(os.environ.get("MINICNN_DATA") or "nowhere", JPEG)
+    if setting.get("data") == "cifar10" and photos.exists():
+        setting["data"] = str(photos)
     for name in OWN:
         value = getattr(given, name)
         if value is not None and name not in setting:
             raise Problem(f"--{name}: {experiment.name} measures layers and trains nothing")
         setting |= {} if value is None else {name: value}
     return setting
-
-
-def _jpeg() -> Path:
-    return Path(os.environ.get("MINICNN_DATA", "")) / JPEG
 
 
 def kept(experiment: Experiment, out: Path | None, described: dict[str, Any]) -> list[Row]:
@@ -186,14 +185,17 @@ def report(experiment: Experiment, measured: Results, given: argparse.Namespace,
 def described(experiment: Experiment, measured: Results) -> str:
     """What was measured on, in a sentence."""
     setting = measured.machine["settings"]
-    seeds = 1 + max(row["seed"] for row in measured.rows)
-    middle = f"The median over {seeds} runs of each, and in brackets the range."
+    found = Found(measured.rows)
+    counts = sorted({found.count(name) for name in experiment.variants if found.has(name)})
+    middle = (
+        f"Runs of each: {' to '.join(map(str, counts))}. Figures are medians, with the range in brackets."
+    )
     if experiment.load is None:
         return middle
-    data = setting["data"]
+    data, seen = setting["data"], min(LOOKED_AT, setting["images"])
     return (
-        f"{middle} Trained for {setting['epochs']} epochs on {setting['images']:,} images of {data}"
-        f"{NOTES.get(data, '')}, in batches of {setting['batch']}. The training accuracy is that on up to "
-        "2,000 of them after the last epoch, the test accuracy that on up to "
-        f"{setting['test_images']:,} test images."
+        f"{middle} In the picture lines are medians, and bands the range. Trained for {setting['epochs']} "
+        f"epochs on {setting['images']:,} images of {data}{NOTES.get(data, '')}, in batches of "
+        f"{setting['batch']}. The training accuracy is that on {seen:,} of them after the last epoch, as they "
+        f"are; the test accuracy that on up to {setting['test_images']:,} test images."
     )

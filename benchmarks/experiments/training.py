@@ -26,12 +26,7 @@ from minicnn.train.recipes import make_schedule
 LOOKED_AT = 2000
 """Training images whose accuracy is measured."""
 
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-)
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 MARKS = "osD^"
 DASHES = ("-", "--")
 
@@ -199,7 +194,8 @@ def curves(found: Found, variants: Sequence[str], panels: Sequence[str], size: i
         for i, variant in enumerate(variants):
             curve = found.curve(variant, column)
             style = {"color": COLOURS[i % size], "marker": MARKS[i % size], "linestyle": DASHES[i // size]}
-            draw_curve(axis, [np.array(values) for values in zip(*curve, strict=True)], style, variant)
+            width = 1 + 1.2 * (size - 1 - i % size)  # so that of equal lines each is seen
+            draw_curve(axis, [np.array(values) for values in zip(*curve, strict=True)], width, style, variant)
         axis.grid(True, color="0.9")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlabel("epoch")
@@ -211,10 +207,10 @@ def curves(found: Found, variants: Sequence[str], panels: Sequence[str], size: i
     return charts.png(made)
 
 
-def draw_curve(axis: Any, curve: list[np.ndarray], style: dict[str, str], label: str) -> None:
+def draw_curve(axis: Any, curve: list[np.ndarray], width: float, style: dict[str, str], label: str) -> None:
     """One line with its range; a variant whose every run diverged has its name in the legend only."""
     middle, low, high = curve or (np.array([]),) * 3
     epochs = np.arange(1, len(middle) + 1)
     name = label if len(middle) else f"{label} (diverged)"
-    axis.plot(epochs, middle, label=name, markersize=3.5, **style)
+    axis.plot(epochs, middle, label=name, linewidth=width, markersize=2.5 + width, **style)
     axis.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from benchmarks.experiments.experiment import Cell, Found
 from benchmarks.measure import Spread
@@ -19,13 +19,12 @@ def percent(found: Spread) -> str:
     return f"{middle} %" if low == high else f"{middle} % ({low} to {high})"
 
 
-def last(column: str, write=percent) -> Cell:
-    """The table's entry for what a column ends with."""
+def last(column: str, write: Callable[[Spread], str] = percent) -> Cell:
+    """The table's entry for what a column ends with, and how many runs diverged."""
 
     def cell(found: Found, variant: str) -> str:
         ended, diverged = found.last(variant, column), found.diverged(variant)
-        runs = diverged + len(found.runs(variant))
-        note = f"{diverged} of {runs} diverged" if diverged else ""
+        note = f"{diverged} of {found.count(variant)} diverged" if diverged else ""
         return ", ".join(text for text in (write(ended) if ended else "", note) if text)
 
     return cell
@@ -77,6 +76,8 @@ def against(claim: str, found: Found, better: str, worse: str, column: str = "te
         lost = " and ".join(f"“{name}”" for name, end in ((better, a), (worse, b)) if end is None)
         return f"{claim} Here every run of {lost} diverged, which leaves nothing to compare."
     figures = f"Here “{better}” ends with a {what} of {percent(a)}, “{worse}” with {percent(b)}"
+    if any(found.diverged(variant) for variant in (better, worse)):
+        figures += " (of the runs that did not diverge)"
     return f"{claim} {figures}: {judged(a, b, min(len(found.runs(v)) for v in (better, worse)))}"
 
 
