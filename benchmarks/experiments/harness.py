@@ -196,6 +196,6 @@ def described(experiment: Experiment, measured: Results) -> str:
     return (
         f"{middle} In the picture lines are medians, and bands the range. Trained for {setting['epochs']} "
         f"epochs on {setting['images']:,} images of {data}{NOTES.get(data, '')}, in batches of "
-        f"{setting['batch']}. The training accuracy is that on {seen:,} of them after the last epoch, as they "
-        f"are; the test accuracy that on up to {setting['test_images']:,} test images."
+        f"{setting['batch']}. The training accuracy is that on {seen:,} of them, as they are; "
+        f"the test accuracy is that on up to {setting['test_images']:,} test images."
     )

@@ -30,13 +30,11 @@ def convnet(stages: vgg.Stages, batch_norm: bool = False) -> Build:
 
     def build(shape: Shape) -> nn.Module:
         maps = stages[-1][-1][1] * shape.width // 64
-        return begun(
-            nn.Sequential(
-                vgg.convolutions(stages, shape.channels, shape.width, batch_norm),
-                nn.AdaptiveAvgPool2d(1),
-                nn.Flatten(),
-                nn.Linear(maps, shape.classes),
-            )
+        return nn.Sequential(
+            begun(vgg.convolutions(stages, shape.channels, shape.width, batch_norm)),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(maps, shape.classes),
         )
 
     return build

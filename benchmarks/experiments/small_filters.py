@@ -27,7 +27,7 @@ PAIRS = {"two 3×3": "one 5×5", "three 3×3": "one 7×7"}
 def network(K: int, repeated: int) -> Variant:
     """A 3×3 convolution, then twice pooling and K×K convolutions of 64 maps in a row."""
     row = ((K, 64),) * repeated
-    return Variant(convnet((((3, 64),), row, row)), 0.02)
+    return Variant(convnet((((3, 64),), row, row)), 0.01)
 
 
 def conclude(found: Found) -> list[str]:
