@@ -39,6 +39,7 @@ def test_every_experiment_runs(name, tmp_path):
     for variant in experiment.variants:
         assert f"\n| {variant} | {experiment.published.get(variant, '–')} | " in page
     assert "the figures mean nothing" in page
+    assert "a hint, and no more" in page
     assert "nan" not in page
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     found = rows(tmp_path, name)
@@ -123,6 +124,12 @@ def test_all_experiments_take_turns_seed_by_seed(counted, tmp_path, monkeypatch,
     first = [(variant, 0) for variant in experiment.variants.values()]
     second = [(variant, 1) for variant in experiment.variants.values()]
     assert runs == [*first, *first, *second, *second]
+    asked = []
+    monkeypatch.setattr(all, "run", lambda experiment, given, variants, seeds: asked.append(given.data))
+    monkeypatch.setattr(all, "ALL", {"one": experiment, "relu": relu.EXPERIMENT})
+    all.main(["--data", "photos.zip", "--only", "relu"])
+    all.main(["--data", "photos.zip", "--only", "one"])
+    assert asked == ["photos.zip", None]  # the one on digits keeps them
     with pytest.raises(Problem, match="--epochs is for one experiment"):
         all.main(["--epochs", "2"])
 

@@ -23,6 +23,7 @@ KEY = ("variant", "seed", "epoch")
 JPEG = "cifar10-jpeg.zip"
 NOTES = {JPEG: " (CIFAR-10 kept as JPEG, which costs a little accuracy)"}
 QUICK = "Of a run with --quick, which only shows that it runs: the figures mean nothing."
+ONCE = "There is but one run of some: what follows is a hint, and no more."
 OWN = ("data", "images", "epochs")
 """Options that change an experiment's setting."""
 
@@ -167,6 +168,8 @@ def report(experiment: Experiment, measured: Results, given: argparse.Namespace,
         sentences = experiment.conclude(found)
     else:
         sentences = ["Not all variants have been run: nothing is concluded."]
+    if min(map(found.count, variants)) < 2:
+        sentences = [ONCE, *sentences]
     if given.quick:
         sentences = [QUICK, *sentences]
     for sentence in sentences:

@@ -44,9 +44,8 @@ def registered(name: str, **options: int) -> Build:
     """A network of :mod:`minicnn.models`; its width, where it has one, is the shape's."""
 
     def build(shape: Shape) -> nn.Module:
-        if "width" in models.info(name).options:
-            options["width"] = shape.width
-        return models.create(name, num_classes=shape.classes, in_channels=shape.channels, **options)
+        width = {"width": shape.width} if "width" in models.info(name).options else {}
+        return models.create(name, num_classes=shape.classes, in_channels=shape.channels, **width, **options)
 
     return build
 

@@ -35,10 +35,12 @@ def conclude(found: Found) -> list[str]:
     off, on = found.last(OFF, "test_accuracy"), found.last(ON, "test_accuracy")
     if off is None or on is None:
         return ["One of the networks diverged in every run: there is nothing to compare."]
-    apart = on.low > off.high or off.low > on.high
-    said = (
-        "a difference, unlike VGG's authors'" if apart else "no difference to be seen, as VGG's authors found"
-    )
+    if min(len(found.runs(name)) for name in (OFF, ON)) < 2:
+        said = "one run each, and so no more than a hint"
+    elif on.low > off.high or off.low > on.high:
+        said = "a difference, unlike VGG's authors'"
+    else:
+        said = "no difference to be seen, as VGG's authors found"
     return [
         f"With normalisation the network ends with a test accuracy of {percent(on)}, without with "
         f"{percent(off)}: {said}.",

@@ -31,8 +31,13 @@ def last(column: str, write: Callable[[Spread], str] = percent) -> Cell:
 
 
 def figure(found: Spread) -> str:
-    """The median of numbers."""
-    return number(found.middle)
+    """The median of numbers with their range.
+
+    >>> figure(Spread(1234.5, 1200.0, 1300.0)), figure(Spread(2.0, 2.0, 2.0))
+    ('1,230 (1,200 to 1,300)', '2')
+    """
+    middle, low, high = (number(value) for value in found)
+    return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def ratio(found: Found, a: str, b: str, column: str) -> float:
