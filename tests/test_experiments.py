@@ -140,7 +140,7 @@ def test_all_experiments_take_turns_seed_by_seed(counted, tmp_path, monkeypatch,
         ("relu", ["--data", "cifr10"], "data cifr10: load: there is no data set 'cifr10', did you mean"),
         ("relu", ["--data", "digits", "--images", "90000"], "has 1,527 images for training, but 90,000"),
         ("reduction", ["--epochs", "3"], "--epochs: reduction measures layers and trains nothing"),
-        ("relu", ["--only", "ReLU, rat 0.1"], "'ReLU, rat 0.1' is unknown; did you mean 'ReLU, rate 0.1'"),
+        ("relu", ["--only", "ReLU, rat 0.03"], "'ReLU, rat 0.03' is unknown; did you mean 'ReLU, rate 0.03'"),
     ],
 )
 def test_what_cannot_be_is_one_line(experiment, arguments, says, capsys):
