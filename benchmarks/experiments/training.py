@@ -194,7 +194,7 @@ def curves(found: Found, variants: Sequence[str], panels: Sequence[str], size: i
         for i, variant in enumerate(variants):
             curve = found.curve(variant, column)
             style = {"color": COLOURS[i % size], "marker": MARKS[i % size], "linestyle": DASHES[i // size]}
-            width = 1 + 1.2 * (size - 1 - i % size)  # so that of equal lines each is seen
+            width = 1 + 0.8 * (size - 1 - i % size)  # so that of equal lines each is seen
             draw_curve(axis, [np.array(values) for values in zip(*curve, strict=True)], width, style, variant)
         axis.grid(True, color="0.9")
         axis.xaxis.get_major_locator().set_params(integer=True)
