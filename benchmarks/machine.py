@@ -25,7 +25,7 @@ LIBRARIES = (
     "cupy-cuda13x",
 )
 CPUS = Path("/sys/devices/system/cpu")
-SAME = ("cpu", "gpu", "cores", "threads", "backend", "python", "libraries")
+SAME = ("cpu", "gpu", "cores", "threads", "backend", "python", "libraries", "settings")
 """What must be equal for two results to stand in one table."""
 
 

@@ -48,18 +48,12 @@ def save(name: str, rows: list[Row], described: dict[str, Any], key: tuple[str, 
 
     Raises Problem if the rows that are there were taken on another machine or with other versions.
     """
-    described = json.loads(json.dumps(described))
     kept = load(name, folder)
     old = kept.rows if kept else []
     replaced = {tuple(row[part] for part in key) for row in rows}
     left = [row for row in old if tuple(row[part] for part in key) not in replaced]
     if kept and left:
-        for what in machine.SAME:
-            if kept.machine.get(what) != described.get(what):
-                raise Problem(
-                    f"{folder / name}.csv holds results with {what} {kept.machine.get(what)!r}, but this is "
-                    f"{described.get(what)!r}; measure everything anew, or choose another folder with --out"
-                )
+        check_same(name, kept.machine, described, folder)
     merged = []
     for row in old:  # in the old order, as far as there is one
         same = tuple(row[part] for part in key)
@@ -76,6 +70,17 @@ def save(name: str, rows: list[Row], described: dict[str, Any], key: tuple[str, 
     writer.writerows([{name: _written(value) for name, value in row.items()} for row in merged])
     write_whole(folder / f"{name}.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
     write_whole(folder / f"{name}.csv", text.getvalue())
+
+
+def check_same(name: str, kept: dict[str, Any], described: dict[str, Any], folder: Path) -> None:
+    """Raise Problem unless two descriptions are of the same machine, versions and settings."""
+    described = json.loads(json.dumps(described))
+    for what in machine.SAME:
+        if kept.get(what) != described.get(what):
+            raise Problem(
+                f"{folder / name}.csv holds results with {what} {kept.get(what)!r}, but this is "
+                f"{described.get(what)!r}; measure everything anew, or choose another folder with --out"
+            )
 
 
 def stamp() -> Row:
