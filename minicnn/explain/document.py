@@ -191,7 +191,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         from minicnn.explain import page
 
-        return page.inline(self)
+        return page.inline(self.page())
 
 
 def lit(explanation: Explanation, scene: Scene, number: int) -> dict[str, list[int]]:
