@@ -4,7 +4,14 @@
 const DIGITS = 4;
 const count = (number) => number.toLocaleString("en");
 const shape = (sizes) => sizes.join("×");
-const number = (value) => (value === null ? "not finite" : show(value, DIGITS));
+
+/** A number with four digits; very small ones with a power of ten. */
+function number(value) {
+  if (value === null) return "not finite";
+  const small = value !== 0 && Math.abs(value) < 1e-3;
+  return small ? value.toExponential(DIGITS - 1).replaceAll("-", "−") : show(value, DIGITS);
+}
+
 const percent = (p) => (p > 0.9995 ? ">99.9 %" : p > 0 && p < 0.0005 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`);
 const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
@@ -42,7 +49,8 @@ function seen([top, bottom, left, right]) {
   const [, H, W] = data.input;
   const side = (part, whole) => `${(100 * part) / whole}%`;
   const frame = make("div", { class: "field" });
-  Object.assign(frame.style, { top: side(top, H), height: side(bottom - top, H), left: side(left, W), width: side(right - left, W) });
+  const style = { top: side(top, H), height: side(bottom - top, H), left: side(left, W), width: side(right - left, W) };
+  Object.assign(frame.style, style);
   return make("figure", { class: "picture" }, photograph(data.picture), frame);
 }
 
@@ -114,6 +122,13 @@ function filters({ size, of: [OC, C, shown], pixels }) {
   return [make("h4", {}, `Filters: ${which}${some}`), make("div", { class: "filters" }, ...each)];
 }
 
+/** A ring around the place of a unit in its map. */
+function mark({ at: [, row, column] }, { y: [, H, W] }) {
+  const ring = make("i", {});
+  Object.assign(ring.style, { top: `${(100 * (row + 0.5)) / H}%`, left: `${(100 * (column + 0.5)) / W}%` });
+  return ring;
+}
+
 /** The maps of a call as buttons; each opens its strongest unit. */
 function maps(call) {
   const place = make("div");
@@ -121,7 +136,7 @@ function maps(call) {
     const c = about.at[0];
     const name = call.maps ? `map ${c}` : `${c}: ${number(about.y)}`;
     const button = make("button", { type: "button", class: "map", "aria-pressed": "false", "aria-label": `unit ${about.at.join(", ")}` });
-    if (call.maps) button.append(drawn(call.maps[c], call.size, `feature map ${c}`));
+    if (call.maps) button.append(make("span", {}, drawn(call.maps[c], call.size, `feature map ${c}`), mark(about, call)));
     if (call.gmaps) button.append(drawn(call.gmaps[c], call.size, `gradient of map ${c}`));
     button.append(name);
     button.addEventListener("click", () => {
@@ -129,6 +144,7 @@ function maps(call) {
       for (const other of buttons) other.setAttribute("aria-pressed", "false");
       button.setAttribute("aria-pressed", String(!again));
       place.replaceChildren(...(again ? [] : [unit(about, call)]));
+      if (!again) place.scrollIntoView({ block: "nearest" });
     });
     return button;
   });
@@ -156,7 +172,7 @@ function module(node) {
   const small = (text) => make("small", {}, text);
   const summary = make("summary", {}, make("b", {}, node.path.split(".").at(-1)), small(node.kind + (node.about ? `(${node.about})` : "")));
   if (last) summary.append(small(`→ ${shape(last.y)}`));
-  else if (node.first === 1000000) summary.append(small("did not run"));
+  else if (node.first === null) summary.append(small("did not run"));
   if (node.parameters) summary.append(small(`${count(node.parameters)} parameters`));
   if (node.macs) summary.append(small(`${count(node.macs)} MACs`));
   const inside = make("div", { class: "inside" });
@@ -208,7 +224,7 @@ function head() {
     make("p", { class: "hint" }, `Open a module with a click, or with Tab and Enter. Of each layer the first ${shown} maps are shown at most, `
       + `a map of more than ${side} rows or columns as the means of blocks, each with a scale of its own: `,
     key("positive", "orange"), " is positive and ", key("negative", "blue"), " negative, stronger where larger. "
-      + "Choose a map, and its strongest unit is worked out."),
+      + "Choose a map, and its strongest unit, where the ring is, is worked out."),
     make("p", { class: "hint" }, "The network is in inference mode throughout: dropout lets everything pass, and batch norm uses its "
       + "running statistics, since one image has no batch to take them from."),
     make("p", { class: "made-by" }, data.command ? `Made by: ${data.command}.` : ""));

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minicnn import files, nn
+from minicnn import functional as F
 from minicnn.autograd import Array, no_grad
 from minicnn.explain import units
 from minicnn.explain.units import Worked
@@ -193,11 +194,14 @@ def explain_network(
         raise ValueError(f"explain: lr must be a number above 0, got {lr}")
     if any(parameter.device != "cpu" for parameter in model.parameters()):
         raise ValueError("explain: the network is on a GPU; move it with .cpu()")
-    if class_names and label is not None and label >= len(class_names):
-        raise ValueError(f"explain: label {label}, but there are {len(class_names)} classes, from 0 on")
     name = name or type(model).__name__
     summary = summarize(model, x.shape[1:], name=name)
     with watched(model, x, label) as run:
+        classes = run.logits.shape[1]
+        if class_names and len(class_names) != classes:
+            raise ValueError(
+                f"explain: the network has {classes} classes, but {len(class_names)} names were given"
+            )
         backward(run, model)
         layers = _layers(run, summary)
     return NetworkExplanation(
@@ -268,8 +272,6 @@ def _shown(calls: Sequence[Call]) -> int:
 
 def _step(model: nn.Module, run: Pass, lr: float) -> TrainingStep:
     """w ← w − lr · gw for every parameter that is trained, the loss after it, and everything put back."""
-    from minicnn import functional as F
-
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad and name in run.gradients}
     before = {name: p.data for name, p in trained.items()}
     after = {name: w - w.dtype.type(lr) * run.gradients[name] for name, w in before.items()}
@@ -278,7 +280,7 @@ def _step(model: nn.Module, run: Pass, lr: float) -> TrainingStep:
             parameter.data = after[name]
         with inference(model), no_grad():
             logits = model(run.x)
-            loss = float(F.cross_entropy(logits, [run.label]))
+            loss = float(F.cross_entropy(logits, np.array([run.label])))
     finally:
         for name, parameter in trained.items():
             parameter.data = before[name]

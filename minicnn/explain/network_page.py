@@ -22,6 +22,9 @@ from minicnn.explain.units import Worked
 LARGEST = 5_000_000
 """The most bytes that the page of a network may have."""
 
+NEVER = math.inf
+"""The place in the order of what did not run."""
+
 SLICES = 4
 """The most input channels with which a filter is shown."""
 
@@ -74,7 +77,7 @@ def _tree(path: str, module: nn.Module, calls: dict[str, Any], order: dict[str, 
     inside = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
     children = [_tree(below, child, calls, order) for below, child in inside]
     own = calls.get(path, [])
-    first = min([child["first"] for child in children] + [order.get(path, math.inf)])
+    first = min([_first(child) for child in children] + [order.get(path, NEVER)])
     return {
         "path": path,
         "kind": type(module).__name__,
@@ -82,9 +85,13 @@ def _tree(path: str, module: nn.Module, calls: dict[str, Any], order: dict[str, 
         "parameters": sum(p.data.size for p in module.parameters()),
         "macs": sum(call["macs"] for call in own) + sum(child["macs"] for child in children),
         "calls": own,
-        "first": first if math.isfinite(first) else 1_000_000,
-        "children": sorted(children, key=lambda child: child["first"]),
+        "first": None if first == NEVER else first,
+        "children": sorted(children, key=_first),
     }
+
+
+def _first(node: dict[str, Any]) -> float:
+    return NEVER if node["first"] is None else node["first"]
 
 
 def _layer(layer: Layer, module: nn.Module) -> dict[str, Any]:

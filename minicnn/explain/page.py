@@ -1,8 +1,8 @@
 """A document as one HTML file: its data as JSON, and a small programme that draws it and steps through it.
 
-``page.html``, ``page.css``, ``common.js`` and ``page.js`` beside this file are put together with the data. Nothing is
-computed on the page: the programme looks numbers up and marks cells. A content security policy forbids it
-every connection.
+``page.html``, ``page.css``, ``common.js`` and ``page.js`` beside this file are put together with the data.
+Nothing is computed on the page: the programme looks numbers up and marks cells. A content security policy
+forbids it every connection.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def assemble(
     size = len(text.encode("utf-8"))
     if size > largest:
         raise ValueError(
-            f"explain {title}: the page would have {size / 1e6:.1f} MB, and may have {largest / 1e6:.0f}: {advice}"
+            f"explain {title}: the page would have {size / 1e6:.1f} MB, and may have {largest / 1e6:.0f}: "
+            f"{advice}"
         )
     return text
 

@@ -51,7 +51,7 @@ class Worked:
 
 
 def work_out(call: Call, units: list[Unit], image: Variable) -> list[Worked]:
-    """The units of one call, which must have a single input of batch 1 if it is a layer; see :class:`Worked`."""
+    """The units of one call; those of a module that has others inside it, without their inputs."""
     layer = call.leaf and call.x is not None
     derivatives = _derivatives(call) if layer else None
     return [_unit(call, unit, derivatives, image) for unit in units]

@@ -6,6 +6,8 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from minicnn import functional as F
 from minicnn import nn
 from minicnn.autograd import Array, Function, enable_grad
@@ -112,7 +114,7 @@ def backward(run: Pass, model: nn.Module) -> None:
     before = [(parameter, parameter.grad) for parameter in model.parameters()]
     model.zero_grad()
     try:
-        loss = F.cross_entropy(run.logits, [run.label])
+        loss = F.cross_entropy(run.logits, np.array([run.label]))
         run.loss = float(loss)
         loss.backward(retain_graph=True)
         run.gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
