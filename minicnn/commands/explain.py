@@ -117,8 +117,8 @@ def _classifier(given: argparse.Namespace, options: dict[str, Any]) -> Classifie
     published = given.operation in known and minicnn.models.get_model_weights(given.operation)
     if given.operation in known and given.weights is None and not published:
         raise ValueError(
-            f"explain {given.operation}: it has no published weights; give --weights FILE, --weights {RANDOM}, "
-            "or the folder of a training in place of the name"
+            f"explain {given.operation}: it has no published weights; give --weights FILE or {RANDOM}, or "
+            "the folder of a training in place of the name"
         )
     asked = {"model": given.operation, "weights": given.weights}
     if given.operation not in known:
@@ -206,7 +206,7 @@ def epilog() -> str:
             f"A page is one file of at most {LARGEST // 1_000_000} MB that needs no network. What is too "
             "large to be followed number by number is refused.",
             "",
-            "A network is one that `minicnn models` lists, or a training's folder; its page has 5 MB at most:",
+            "NETWORK is one that `minicnn models` lists, or a training's folder; its page has at most 5 MB:",
             "  minicnn explain resnet18 --image cat.jpg",
             "  minicnn explain runs/lenet5-mnist --image seven.png --label 7 --text",
         ]

@@ -12,7 +12,12 @@ function number(value) {
   return small ? value.toExponential(DIGITS - 1).replaceAll("-", "−") : show(value, DIGITS);
 }
 
-const percent = (p) => (p > 0.9995 ? ">99.9 %" : p > 0 && p < 0.0005 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`);
+/** A probability or share, which claims no certainty that there is not. */
+function percent(p) {
+  if (p === null) return "not finite";
+  return p < 1 && p > 0.9995 ? ">99.9 %" : p > 0 && p < 0.0005 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`;
+}
+
 const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
 // ------------------------------------------------------------------------------------------------ pictures
@@ -74,7 +79,7 @@ function unit(about, call) {
   const at = `[${about.at.join(", ")}]`;
   const [top, bottom, left, right] = about.box;
   const words = make("div", {},
-    make("p", {}, make("b", {}, `y${at} = ${number(about.y)}`), `, the strongest of its map. ∂loss/∂y${at} = gy = ${number(about.gy)}.`),
+    make("p", {}, make("b", {}, `y${at} = ${number(about.y)}`), `, and ∂loss/∂y${at} = gy = ${number(about.gy)}.`),
     make("p", {}, bottom > top
       ? `Receptive field: at most rows ${top} to ${bottom - 1} and columns ${left} to ${right - 1} of the image, `
         + `${bottom - top}×${right - left} pixels, framed in it.`
@@ -224,7 +229,8 @@ function head() {
     make("p", { class: "hint" }, `Open a module with a click, or with Tab and Enter. Of each layer the first ${shown} maps are shown at most, `
       + `a map of more than ${side} rows or columns as the means of blocks, each with a scale of its own: `,
     key("positive", "orange"), " is positive and ", key("negative", "blue"), " negative, stronger where larger. "
-      + "Choose a map, and its strongest unit, where the ring is, is worked out."),
+      + "Choose a map, and one of its units is worked out: the one with the ring, which is the largest in absolute value of "
+      + "those that a gradient reaches."),
     make("p", { class: "hint" }, "The network is in inference mode throughout: dropout lets everything pass, and batch norm uses its "
       + "running statistics, since one image has no batch to take them from."),
     make("p", { class: "made-by" }, data.command ? `Made by: ${data.command}.` : ""));

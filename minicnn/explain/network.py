@@ -18,6 +18,7 @@ from minicnn.explain.units import Worked
 from minicnn.explain.watch import Call, Pass, backward, watched
 from minicnn.nn.module import inference
 from minicnn.summary import Summary, summarize
+from minicnn.tensor import Tensor
 
 MAPS = 12
 """The most feature maps of a layer that are shown, and units that are worked out: one in each map."""
@@ -158,7 +159,7 @@ class NetworkExplanation:
 
 def explain_network(
     model: nn.Module,
-    x: Any,
+    x: Any = None,
     label: int | None = None,
     lr: float = 0.01,
     *,
@@ -187,9 +188,9 @@ def explain_network(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"explain: expected a Module or an operation's name, got {type(model).__name__}")
-    x = np.asarray(getattr(x, "data", x))
+    x = np.asarray(x.data if isinstance(x, Tensor) else x)
     if x.ndim != 4 or len(x) != 1:
-        raise ValueError(f"explain: x must be one image, (1, C, H, W), got {x.shape}")
+        raise ValueError(f"explain: x must be one image, (1, C, H, W), got {x.shape or x}")
     if not 0 < lr < math.inf:
         raise ValueError(f"explain: lr must be a number above 0, got {lr}")
     if any(parameter.device != "cpu" for parameter in model.parameters()):
@@ -242,8 +243,9 @@ def _layers(run: Pass, summary: Summary) -> list[Layer]:
     shown = _shown(run.calls)
     found = []
     for call in run.calls:
-        y, maps = call.y._data[0], min(shown, len(call.y._data[0])) if call.new else 0
-        chosen = units.strongest(y, maps) if y.ndim in (1, 3) else []
+        y, gy = call.y._data[0], None if call.gy is None else call.gy[0]
+        maps = min(shown, len(y)) if call.new and y.ndim in (1, 3) else 0
+        chosen = units.strongest(y, gy, maps) if maps else []
         of_path = macs.get(call.path, [])
         found.append(
             Layer(
@@ -251,7 +253,7 @@ def _layers(run: Pass, summary: Summary) -> list[Layer]:
                 of_path.pop(0) if of_path else 0,
                 None if call.x is None else call.x.shape[1:],
                 y,
-                None if call.gy is None else call.gy[0],
+                gy,
                 maps,
                 units.work_out(call, chosen, run.x),
             )

@@ -57,13 +57,19 @@ def work_out(call: Call, units: list[Unit], image: Variable) -> list[Worked]:
     return [_unit(call, unit, derivatives, image) for unit in units]
 
 
-def strongest(y: Array, count: int) -> list[Unit]:
-    """The unit of the largest absolute value in each of the first maps (C, H, W), or the largest of (F,).
+def strongest(y: Array, gy: Array | None, count: int) -> list[Unit]:
+    """The unit of the largest |y| in each of the first maps (C, H, W), or the ``count`` largest of (F,).
 
-    >>> strongest(np.array([[[0.0, 1.0]], [[-3.0, 2.0]]]), 2), strongest(np.array([1.0, -5.0, 2.0]), 2)
+    Those that a gradient reaches go before the others.
+
+    >>> strongest(np.array([[[0.0, 1.0]], [[-3.0, 2.0]]]), None, 2), strongest(np.array([1, -5, 2]), None, 2)
     ([(0, 0, 1), (1, 0, 0)], [(1,), (2,)])
+    >>> strongest(np.array([[[4.0, 1.0]]]), np.array([[[0.0, 0.1]]]), 1)
+    [(0, 0, 1)]
     """
     size = np.abs(y)
+    if gy is not None:
+        size = size + (gy != 0) * size.max(initial=0)  # their order among themselves stays
     if y.ndim == 1:
         return [(int(i),) for i in np.argsort(-size, kind="stable")[:count]]
     best = [np.unravel_index(int(size[c].argmax()), y.shape[1:]) for c in range(min(count, len(y)))]
