@@ -31,7 +31,7 @@ def run(given: argparse.Namespace) -> int:
     """Explain an operation step by step, or a network at work on an image, with real numbers."""
     from rich.console import Console
 
-    from minicnn.explain import network_page, network_text, operations, page, text
+    from minicnn.explain import network_page, operations, page
 
     console = Console()
     if given.operation is None:
@@ -46,11 +46,11 @@ def run(given: argparse.Namespace) -> int:
     explanation: Explanation | NetworkExplanation
     with user_input():
         if given.image is not None:
-            explanation, write, most = _network(given, options), network_text.write, network_page.LARGEST
+            explanation, most = _network(given, options), network_page.LARGEST
         else:
-            explanation, write, most = operations.explain(given.operation, options), text.write, page.LARGEST
+            explanation, most = operations.explain(given.operation, options), page.LARGEST
         if given.text:
-            write(explanation, console)
+            explanation.write(console)
             return 0
         size = explanation.save(out).stat().st_size
     console.print(

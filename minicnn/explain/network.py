@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from minicnn.explain.watch import Call, Pass, backward, watched
 from minicnn.nn.module import inference
 from minicnn.summary import Summary, summarize
 from minicnn.tensor import Tensor
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 MAPS = 12
 """The most feature maps of a layer that are shown, and units that are worked out: one in each map."""
@@ -145,6 +148,12 @@ class NetworkExplanation:
 
         return network_text.plain(self, width)
 
+    def write(self, console: Console) -> None:
+        """The text to a console, with its colours and width."""
+        from minicnn.explain import network_text
+
+        network_text.write(self, console)
+
     def save(self, path: Any) -> Path:
         """Write the page to a file, whole or not at all, and return where it is."""
         path = Path(path)
@@ -268,7 +277,8 @@ def _shown(calls: Sequence[Call]) -> int:
         if call.new:
             sides = call.y.shape[2:] if call.y.ndim == 4 else (0, 0)
             pixels = math.prod(-(-side // -(-max(sides) // SIDE)) for side in sides) if max(sides) else 0
-            each += 2 * pixels * 4 // 3 + (units.TERMS * 60 if call.leaf else 0) + 250
+            filters = isinstance(call.module, nn.Conv2d | nn.Linear)  # whose units have many inputs
+            each += 2 * pixels * 4 // 3 + (units.TERMS * 65 if filters else 400)
     return max(1, min(MAPS, BUDGET // max(each, 1)))
 
 

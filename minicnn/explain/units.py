@@ -67,7 +67,7 @@ def strongest(y: Array, gy: Array | None, count: int) -> list[Unit]:
     >>> strongest(np.array([[[4.0, 1.0]]]), np.array([[[0.0, 0.1]]]), 1)
     [(0, 0, 1)]
     """
-    size = np.abs(y)
+    size = np.abs(y.astype(np.float64))
     if gy is not None:
         size = size + (gy != 0) * size.max(initial=0)  # their order among themselves stays
     if y.ndim == 1:
