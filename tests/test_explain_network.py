@@ -238,6 +238,19 @@ def test_the_step_is_sgd_s_and_is_taken_back(model):
         assert change.after == pytest.approx(change.before - 0.05 * change.gradient, abs=1e-7)
 
 
+def test_a_step_that_runs_away_is_said(model):
+    e = mc.explain(model, x=image(2, 8), label=2, lr=1e30)
+    found = content(e.page())["step"]
+    assert found["after"] is None or found["after"] > found["before"]
+    model.stem.weight.data[0, 0, 0, 0] = np.nan
+    try:
+        e = mc.explain(model, x=image(2, 8), label=2)
+    finally:
+        model.stem.weight.data[0, 0, 0, 0] = 0.1
+    assert content(e.page())["step"]["before"] is None
+    assert "nan" in e.text()
+
+
 # ---------------------------------------------------------------------------------------------------- pages
 
 

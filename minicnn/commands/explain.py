@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import minicnn
 from minicnn.backend import unknown
 from minicnn.commands.arguments import WRONG, Stop, above_zero, one_of, user_input
 from minicnn.commands.predict import is_training, open_classifier
-from minicnn.explain.options import OPTIONS, as_flag
+from minicnn.explain.options import OPTIONS, as_flag, as_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,8 +91,6 @@ def _network(given: argparse.Namespace, options: dict[str, Any]) -> NetworkExpla
 
     seen = _classifier(given, options)
     image, x = read_image(given.image, seen.preprocessing, given.invert)
-    chosen = {name: getattr(given, name) for name in ("label", "weights", "lr") if getattr(given, name)}
-    words = [f"{as_flag(name)} {value}" for name, value in chosen.items()]
     return explain_network(
         seen.model.cpu(),
         x[None],
@@ -101,8 +100,18 @@ def _network(given: argparse.Namespace, options: dict[str, Any]) -> NetworkExpla
         weights=seen.weights,
         class_names=seen.class_names,
         picture=np.asarray(image),
-        command=" ".join(["minicnn explain", given.operation, "--image", given.image.name, *words]),
+        command=_as_typed(given, options),
     )
+
+
+def _as_typed(given: argparse.Namespace, options: dict[str, Any]) -> str:
+    """The command that made a page of a network."""
+    words = ["minicnn", "explain", given.operation, "--image", str(given.image)]
+    for name in OF_NETWORKS:
+        value = getattr(given, name)
+        if value:
+            words += [as_flag(name)] if value is True else [as_flag(name), str(value)]
+    return shlex.join([*words, *as_words(options)])
 
 
 def _classifier(given: argparse.Namespace, options: dict[str, Any]) -> Classifier:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -282,6 +282,7 @@ def _shown(calls: Sequence[Call]) -> int:
     return max(1, min(MAPS, BUDGET // max(each, 1)))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of a step that runs away, the loss is the message
 def _step(model: nn.Module, run: Pass, lr: float) -> TrainingStep:
     """w ← w − lr · gw for every parameter that is trained, the loss after it, and everything put back."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad and name in run.gradients}
@@ -316,16 +317,23 @@ def _largest(before: dict[str, Array], gradients: dict[str, Array], after: dict[
     """The ten numbers that changed most."""
     found = []
     for name, w in before.items():
-        size = np.abs(gradients[name]).ravel()
-        for k in np.argpartition(-size, min(9, size.size - 1))[:10].tolist():
-            index = tuple(map(int, np.unravel_index(k, w.shape)))
-            values = (float(array[index]) for array in (w, gradients[name], after[name]))
-            found.append(Change(name, index, *values))
+        for start, piece in _pieces(gradients[name]):
+            for k in np.argsort(-np.abs(piece), kind="stable")[:10].tolist():
+                index = tuple(map(int, np.unravel_index(start + k, w.shape)))
+                values = (float(array[index]) for array in (w, gradients[name], after[name]))
+                found.append(Change(name, index, *values))
     return sorted(found, key=lambda change: -abs(change.gradient))[:10]
 
 
 def _norm(array: Array) -> float:
-    return float(np.linalg.norm(array.astype(np.float64)))
+    return math.sqrt(sum(float(np.square(piece, dtype=np.float64).sum()) for _, piece in _pieces(array)))
+
+
+def _pieces(array: Array) -> Iterator[tuple[int, Array]]:
+    """A large array a million numbers at a time, with the place of each piece's first."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, 1_000_000):
+        yield start, flat[start : start + 1_000_000]
 
 
 def _softmax(logits: Array) -> Array:

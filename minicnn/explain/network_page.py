@@ -15,7 +15,7 @@ import numpy as np
 
 from minicnn import nn
 from minicnn.autograd import Array
-from minicnn.explain.network import MAPS, SIDE, Layer, NetworkExplanation, Statistics, TrainingStep, shrink
+from minicnn.explain.network import SIDE, Layer, NetworkExplanation, Statistics, TrainingStep, shrink
 from minicnn.explain.page import assemble
 from minicnn.explain.units import Worked
 
@@ -51,7 +51,7 @@ def data(e: NetworkExplanation) -> dict[str, Any]:
         "parameters": e.summary.parameters,
         "macs": e.summary.macs,
         "layers": sum(row.output_shape is not None for row in e.summary.rows),
-        "limits": {"maps": max((layer.maps for layer in e.layers), default=0), "side": SIDE, "most": MAPS},
+        "limits": {"maps": max((layer.maps for layer in e.layers), default=0), "side": SIDE},
         "input": list(e.x.shape[1:]),
         "picture": _picture(e.picture),
         "tree": _tree("", e.model, calls, order),
@@ -62,11 +62,13 @@ def data(e: NetworkExplanation) -> dict[str, Any]:
 def pixels(maps: Array) -> list[str]:
     """Maps (C, H, W) as signed bytes in base64, each scaled by its largest absolute value.
 
+    What is not finite is drawn as 0.
+
     >>> pixels(np.array([[[0.0, 2.0, -1.0]]])), base64.b64decode("AH/A")
     (['AH/A'], b'\\x00\\x7f\\xc0')
     """
     found = []
-    for one in maps.astype(np.float64):
+    for one in np.where(np.isfinite(maps), maps, 0).astype(np.float64):
         scale = np.abs(one).max(initial=0) or 1
         found.append(_base64(np.rint(one * (127 / scale)).astype(np.int8)))
     return found
