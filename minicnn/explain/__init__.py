@@ -1,14 +1,18 @@
 """Explanations, in the engine's own numbers: of an operation step by step, of a network at work on an image.
 
+of a network at work:
+
+network                  its layers' numbers for one image, and one step of training
+watch, units, receptive  the pass itself, single units, and what they see of the image
+network_page, network_text
+
+of an operation:
+
 document, words, grids   what a page holds, how numbers are written, and the grids that all pages have
 point                    an operation's numbers: forward, backward and by finite differences
 convolution … relu       what there is to say about each operation
 options, operations      what can be asked for
 page, text               the same document for a browser and for a terminal
-
-network                  a network at work on one image, and one step of training
-watch, units, receptive  its layers' numbers, single units, and what they see of the image
-network_page, network_text
 """
 
 from __future__ import annotations
