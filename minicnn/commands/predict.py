@@ -28,7 +28,7 @@ def run(given: argparse.Namespace) -> int:
         paths = list(_images(given.images))
         if given.save:
             _check_picture(given.save, len(paths))
-        classifier = _classifier(given)
+        classifier = open_classifier(given)
         classifier.model.to(device)
     plain: list[dict[str, Any]] = []
     drawn: list[Prediction] = []
@@ -69,12 +69,13 @@ def _check_picture(path: Path, images: int) -> None:
         raise ValueError(f"--save {path}: there is no folder {path.parent}")
 
 
-def _classifier(given: argparse.Namespace) -> Classifier:
+def open_classifier(given: argparse.Namespace) -> Classifier:
+    """What ``model``, ``weights``, ``preprocessing`` and ``classes`` ask for; ValueError if there is none."""
     from minicnn.models.pretrained import DEFAULT
     from minicnn.predict import from_run, from_weights
 
     names = _class_names(given.classes)
-    if given.weights is not None and _is_training(Path(given.weights)):
+    if given.weights is not None and is_training(Path(given.weights)):
         if given.preprocessing or names:
             raise ValueError("--preprocessing and --classes are not for a training's folder, which says both")
         classifier = from_run(given.weights)
@@ -95,7 +96,7 @@ def _classifier(given: argparse.Namespace) -> Classifier:
     )
 
 
-def _is_training(path: Path) -> bool:
+def is_training(path: Path) -> bool:
     """Whether this is what ``minicnn train`` left, and not weights alone."""
     from minicnn.train.folders import CHECKPOINT, WEIGHTS
 

@@ -1,4 +1,12 @@
-"""Explanations: operations step by step, in the engine's own numbers: a page, for a terminal, in a notebook.
+"""Explanations, in the engine's own numbers: of an operation step by step, of a network at work on an image.
+
+of a network at work:
+
+network                  its layers' numbers for one image, and one step of training
+watch, units, receptive  the pass itself, single units, and what they see of the image
+network_page, network_text
+
+of an operation:
 
 document, words, grids   what a page holds, how numbers are written, and the grids that all pages have
 point                    an operation's numbers: forward, backward and by finite differences
@@ -18,22 +26,32 @@ drawing, filter_sheet, network_sheets
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
+    from minicnn import nn
     from minicnn.explain.document import Explanation
+    from minicnn.explain.network import NetworkExplanation
 
 
-def explain(operation: str, **options: Any) -> Explanation:
-    """Explain an operation with real numbers: forward, and backward, step by step.
+@overload
+def explain(operation: str, **options: Any) -> Explanation: ...
+@overload
+def explain(operation: nn.Module, **options: Any) -> NetworkExplanation: ...
+def explain(operation: str | nn.Module, **options: Any) -> Explanation | NetworkExplanation:
+    """Explain an operation, or a network, with real numbers: forward, and backward, step by step.
 
     A notebook shows the result. Elsewhere ``.save("a.html")`` writes one HTML file that needs no network,
     and ``.text()`` is for a terminal. Every number is the engine's, computed by its reference kernels in
     float64, and beside each derivative stands the same by finite differences.
 
+    A network is explained with an image: ``explain(model, x=…, label=…)`` shows every layer's shapes, feature
+    maps and gradients, single units with their inputs, and one step of training, in the network's dtype; see
+    :func:`minicnn.explain.network.explain_network`.
+
     Args:
         operation: conv2d, depthwise_conv2d, conv1x1, max_pool2d, avg_pool2d, batch_norm,
-            local_response_norm, relu, dropout, linear, cross_entropy, cat or add.
+            local_response_norm, relu, dropout, linear, cross_entropy, cat or add; or a network.
         **options: what `minicnn explain` takes: ``input``, a shape as "1x5x5" or (1, 5, 5), C×H×W with or
             without a batch in front; ``kernel``, ``stride``, ``padding``, ``dilation``, a number or two;
             ``groups``, ``outputs``, ``seed`` and so on.
@@ -46,6 +64,8 @@ def explain(operation: str, **options: Any) -> Explanation:
     >>> mc.explain("conv2d", input="1x5x5", kernel=3, stride=2, padding=1).facts[2]
     ('y', '1×1×3×3  (N, OC, OH, OW)')
     """
-    from minicnn.explain import operations
+    from minicnn.explain import network, operations
 
+    if not isinstance(operation, str):
+        return network.explain_network(operation, **options)
     return operations.explain(operation, options)

@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minicnn import files
 from minicnn.autograd import Array
 from minicnn.kernels.geometry import Pair
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Term = tuple
 """(value, factor, …): one part of a number. A factor is (key of a grid, cell) or a text such as "1/4"."""
@@ -182,6 +185,12 @@ class Explanation:
 
         return text.plain(self, width)
 
+    def write(self, console: Console) -> None:
+        """The text to a console, with its colours and width."""
+        from minicnn.explain import text
+
+        text.write(self, console)
+
     def save(self, path: Any) -> Path:
         """Write the page to a file, whole or not at all, and return where it is."""
         path = Path(path)
@@ -191,7 +200,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         from minicnn.explain import page
 
-        return page.inline(self)
+        return page.inline(self.page())
 
 
 def lit(explanation: Explanation, scene: Scene, number: int) -> dict[str, list[int]]:

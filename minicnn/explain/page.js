@@ -1,32 +1,11 @@
-"use strict";
 // Draws the page's data: grids of numbers, and scenes that step through them. Nothing is computed here: every
 // number, each part of it and each finite difference was put into the data, and is looked up.
 
-const data = JSON.parse(document.getElementById("data").textContent);
 const MANY = 14; // columns, from which on cells are drawn smaller
 const PARTS = 48; // the most parts of a sum that are written out
 const PAUSE = 1100; // milliseconds between steps that play
 
 // ------------------------------------------------------------------------------------------- small things
-
-/** An element with attributes and children; text only ever becomes text. */
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-/** A number for a cell, or with more digits for a sentence. */
-function show(value, digits = 3) {
-  if (value === null) return "−∞";
-  let text = String(value);
-  if (!Number.isInteger(value)) {
-    const large = Math.abs(value) >= 10 ** digits;
-    text = large ? value.toFixed(0) : String(Number(value.toPrecision(digits)));
-  }
-  return text.replaceAll("-", "−");
-}
 
 const bracketed = (text) => (text.startsWith("−") ? `(${text})` : text);
 
@@ -390,23 +369,6 @@ class Scene {
 }
 
 // ---------------------------------------------------------------------------------------------- the page
-
-function themeButton() {
-  const themes = ["system", "light", "dark"];
-  const button = make("button", { type: "button" });
-  let now = 0;
-  const set = () => {
-    if (now) document.documentElement.dataset.theme = themes[now];
-    else delete document.documentElement.dataset.theme;
-    button.textContent = `Colours: ${themes[now]}`;
-  };
-  button.addEventListener("click", () => {
-    now = (now + 1) % themes.length;
-    set();
-  });
-  set();
-  return button;
-}
 
 function head() {
   const key = (kind, text) => make("span", { class: `key ${kind}` }, text);

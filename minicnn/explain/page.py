@@ -1,8 +1,8 @@
 """A document as one HTML file: its data as JSON, and a small programme that draws it and steps through it.
 
-``page.html``, ``page.css`` and ``page.js`` beside this file are put together with the data. Nothing is
-computed on the page: the programme looks numbers up and marks cells. A content security policy forbids it
-every connection.
+``page.html``, ``page.css``, ``common.js`` and ``page.js`` beside this file are put together with the data.
+Nothing is computed on the page: the programme looks numbers up and marks cells. A content security policy
+forbids it every connection.
 """
 
 from __future__ import annotations
@@ -24,36 +24,39 @@ LARGEST = 2_000_000
 
 def page(explanation: Explanation) -> str:
     """The whole page."""
-    return assemble(explanation.title, data(explanation))
+    advice = "choose a smaller input or kernel"
+    return assemble(explanation.title, data(explanation), ["page.css"], "page.js", LARGEST, advice)
 
 
-def assemble(title: str, content: dict[str, Any]) -> str:
-    """A page about any content that ``page.js`` can draw.
+def assemble(
+    title: str, content: dict[str, Any], styles: Sequence[str], script: str, largest: int, advice: str
+) -> str:
+    """A page about any content that a script beside this file can draw.
 
     Raises:
-        ValueError: it would be too large.
+        ValueError: it would have more than ``largest`` bytes; the line ends with the advice.
     """
     place = files("minicnn.explain")
     parts = {
         "TITLE": html.escape(title),
-        "STYLE": place.joinpath("page.css").read_text("utf-8"),
-        "SCRIPT": place.joinpath("page.js").read_text("utf-8"),
+        "STYLE": "".join(place.joinpath(name).read_text("utf-8") for name in styles),
+        "SCRIPT": "".join(place.joinpath(name).read_text("utf-8") for name in ("common.js", script)),
         "DATA": as_json(content),
     }
     before, *rest = place.joinpath("page.html").read_text("utf-8").split("{{")
     text = before + "".join(parts[name] + after for name, _, after in (one.partition("}}") for one in rest))
     size = len(text.encode("utf-8"))
-    if size > LARGEST:
+    if size > largest:
         raise ValueError(
-            f"explain {title}: the page would have {size / 1e6:.1f} MB, and may have {LARGEST / 1e6:.0f}: "
-            "choose a smaller input or kernel"
+            f"explain {title}: the page would have {size / 1e6:.1f} MB, and may have {largest / 1e6:.0f}: "
+            f"{advice}"
         )
     return text
 
 
-def inline(explanation: Explanation) -> str:
-    """The page in a frame of its own, for a notebook; it can reach nothing of the notebook."""
-    source = html.escape(explanation.page(), quote=True)
+def inline(text: str) -> str:
+    """A page in a frame of its own, for a notebook; it can reach nothing of the notebook."""
+    source = html.escape(text, quote=True)
     style = "width: 100%; height: 46rem; border: 1px solid #8886; border-radius: 6px"
     return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{source}"></iframe>'
 

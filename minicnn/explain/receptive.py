@@ -1,0 +1,94 @@
+"""Receptive fields: which part of the image a unit depends on, by walking the recorded graph back to it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from minicnn.autograd import Edge, Function, Variable
+from minicnn.functional.excitation import SqueezeExcitation
+from minicnn.functional.shape import GetItem, Pad
+
+
+class Box(NamedTuple):
+    """Rows and columns of an image, each from the first to one after the last."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def joined(self, other: Box | None) -> Box:
+        """The smallest box around both."""
+        if other is None:
+            return self
+        (a, b, c, d), (e, f, g, h) = self, other
+        return Box(min(a, e), max(b, f), min(c, g), max(d, h))
+
+
+def receptive_field(last: Function, shape: tuple[int, ...], row: int, column: int, image: Variable) -> Box:
+    """The box of ``image`` that the unit at a row and column of a function's result can depend on.
+
+    What a convolution or pooling needs is its window, cut off at the edges; element by element, a unit needs
+    its own place; any other operation may need its whole input. ``shape`` is that of the result.
+
+    >>> import minicnn as mc
+    >>> x = mc.zeros(1, 1, 9, 9, requires_grad=True)
+    >>> conv, pool = mc.nn.Conv2d(1, 1, 3, padding=1), mc.nn.MaxPool2d(2)
+    >>> y = pool(conv(x))
+    >>> receptive_field(y.grad_fn, y.shape, 0, 2, x)
+    Box(top=0, bottom=3, left=3, right=7)
+    """
+    place = Box(row, row + 1, column, column + 1) if len(shape) == 4 else Box(0, 1, 0, 1)
+    needed: dict[Function | Variable, tuple[Box, tuple[int, ...]]] = {last: (place, shape)}
+    while functions := [target for target in needed if isinstance(target, Function)]:
+        function = max(functions, key=lambda one: one.order)  # after all that used its result
+        box, y_shape = needed.pop(function)
+        for edge in function.inputs:
+            if edge is None or (isinstance(edge.target, Variable) and edge.target is not image):
+                continue
+            found = _inputs(function, box, y_shape, edge)
+            before = needed.get(edge.target)
+            needed[edge.target] = (found.joined(before and before[0]), edge.shape)
+    return needed[image][0] if image in needed else Box(0, 0, 0, 0)
+
+
+def _inputs(function: Function, box: Box, y_shape: tuple[int, ...], edge: Edge) -> Box:
+    """The box of one of a function's inputs that a box of its result needs."""
+    if len(edge.shape) != 4:
+        return Box(0, 1, 0, 1)
+    H, W = edge.shape[2:]
+    whole = Box(0, H, 0, W)
+    if isinstance(function, SqueezeExcitation) or len(y_shape) != 4:
+        return whole
+    window = getattr(function, "window", None)
+    if window is not None:
+        rows, columns = (
+            (first * window.stride[axis], (last - 1) * window.stride[axis] + window.extent[axis])
+            for axis, (first, last) in enumerate((box[:2], box[2:]))
+        )
+        (top, _), (left, _) = window.padding
+        return _cut(rows[0] - top, rows[1] - top, columns[0] - left, columns[1] - left, H, W)
+    if isinstance(function, Pad):
+        (top, _), (left, _) = function.widths[2:]
+        return _cut(box.top - top, box.bottom - top, box.left - left, box.right - left, H, W)
+    if isinstance(function, GetItem) and isinstance(function.index, tuple) and len(function.index) == 4:
+        parts = function.index[2:]
+        if all(isinstance(part, slice) for part in parts):
+            (top, _, down), (left, _, right) = (
+                part.indices(n) for part, n in zip(parts, (H, W), strict=True)
+            )
+            if down > 0 and right > 0:
+                return _cut(
+                    top + box.top * down,
+                    top + (box.bottom - 1) * down + 1,
+                    left + box.left * right,
+                    left + (box.right - 1) * right + 1,
+                    H,
+                    W,
+                )
+    return box if edge.shape[2:] == y_shape[2:] else whole
+
+
+def _cut(top: int, bottom: int, left: int, right: int, H: int, W: int) -> Box:
+    """A box, as much of it as lies inside an image."""
+    return Box(*(min(max(v, 0), n) for v, n in zip((top, bottom, left, right), (H, H, W, W), strict=True)))
