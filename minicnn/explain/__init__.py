@@ -2,8 +2,9 @@
 
 of a network at work:
 
-network                  its layers' numbers for one image, and one step of training
+network                  its layers' numbers for one image
 watch, units, receptive  the pass itself, single units, and what they see of the image
+training_step            what one step of training changes
 network_page, network_text
 
 of an operation:

@@ -15,8 +15,9 @@ import numpy as np
 
 from minicnn import nn
 from minicnn.autograd import Array
-from minicnn.explain.network import SIDE, Layer, NetworkExplanation, Statistics, TrainingStep, shrink
+from minicnn.explain.network import SIDE, Layer, NetworkExplanation, Statistics, shrink
 from minicnn.explain.page import assemble
+from minicnn.explain.training_step import TrainingStep
 from minicnn.explain.units import Worked
 
 LARGEST = 5_000_000
