@@ -131,8 +131,9 @@ def summarize(
 
     Shapes, which are all that is wanted, pass through the layers all the same, and nothing is computed: what
     the weights are does not matter, and the largest network takes a moment. (On a GPU, where no kernel can
-    be launched for nothing, the batch is one image of zeros.) The pass runs in evaluation mode without a
-    graph; afterwards every module is in the mode it was in, also when the pass fails. There is one row for
+    be launched for nothing, and for a network that fails without images, it is one image of zeros.) The
+    pass runs in evaluation mode without a graph; afterwards every module is in the mode it was in, also when
+    the pass fails. There is one row for
     every call of a module with no modules inside it, and one for a module that has some but owns parameters
     besides. Work that ``forward`` does by functions rather than by modules is not seen.
 
@@ -179,10 +180,7 @@ def summarize(
     if not _is_positive_int(batch_size):
         raise ValueError(f"summarize: batch_size must be a positive integer, but is {batch_size!r}")
 
-    recorder = _Recorder(model, batch_size)
-    with recorder.attached(), inference(model), no_grad(), kernels.use("numpy"):  # which need no compiling
-        model(_images(model, sizes))
-    recorder.add_modules_that_did_not_run()
+    recorder = _run(model, sizes, batch_size)
 
     rows = tuple(recorder.rows)
     buffers = [b.data for b in model.buffers()]
@@ -198,6 +196,24 @@ def summarize(
         inference_bytes=recorder.largest_pair,
         weight_bytes=sum(p.data.nbytes for p in model.parameters()),
     )
+
+
+def _run(model: nn.Module, sizes: tuple[int, ...], batch_size: int) -> "_Recorder":
+    """One pass of no images, or of one where that fails, as ``reshape(len(x), -1)`` does; compiles nothing."""
+    own = next(model.parameters(), None)
+    like: dict[str, Any] = {} if own is None else {"dtype": own.dtype, "device": own.device}
+    for images in (0, 1) if own is None or own.device == "cpu" else (1,):
+        recorder = _Recorder(model, batch_size)
+        try:
+            with recorder.attached(), inference(model), no_grad(), kernels.use("numpy"):
+                model(zeros(images, *sizes, **like))
+        except ValueError:
+            if images:
+                raise
+            continue
+        recorder.add_modules_that_did_not_run()
+        break
+    return recorder
 
 
 class _Recorder:
@@ -286,14 +302,6 @@ def _own_parameters(module: nn.Module) -> list[Tensor]:
 def _image_bytes(x: Tensor) -> int:
     """What one image of a batch takes."""
     return prod(x.shape[1:]) * x.data.itemsize
-
-
-def _images(model: nn.Module, sizes: tuple[int, ...]) -> Tensor:
-    """No images, on a GPU one, in the dtype and on the device of the network's parameters, if it has any."""
-    own = next(model.parameters(), None)
-    if own is None:
-        return zeros(0, *sizes)
-    return zeros(0 if own.device == "cpu" else 1, *sizes, dtype=own.dtype, device=own.device)
 
 
 def _is_positive_int(value: object) -> bool:

@@ -224,3 +224,22 @@ def test_bad_batch_sizes(batch: object) -> None:
 def test_a_model_must_be_a_module() -> None:
     with pytest.raises(TypeError, match="summarize: model must be a Module, but is str"):
         summarize("lenet5", (1, 28, 28))
+
+
+def test_a_network_that_needs_an_image_for_its_shapes():
+    class Reshaping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.dense = nn.Conv2d(1, 2, 3), nn.Linear(2 * 4 * 4, 5)
+
+        def forward(self, x):
+            return self.dense(self.conv(x).reshape(len(x), -1))
+
+    report = summarize(Reshaping(), (1, 6, 6), batch_size=3)
+    assert [row.output_shape for row in report.rows] == [(3, 2, 4, 4), (3, 5)]
+    assert report.macs == 3 * (2 * 16 * 9 + 5 * 32)
+
+
+def test_an_image_that_does_not_fit_is_named_as_one():
+    with pytest.raises(ValueError, match=r"lenet5: x has shape \(1, 1, 32, 32\)"):
+        summarize(lenet5(), (1, 32, 32))
