@@ -199,7 +199,7 @@ def summarize(
 
 
 def _run(model: nn.Module, sizes: tuple[int, ...], batch_size: int) -> "_Recorder":
-    """One pass of no images, or of one where that fails, as ``reshape(len(x), -1)`` does; compiles nothing."""
+    """One pass of no images, or of one where that fails, as ``reshape(len(x), -1)`` does."""
     own = next(model.parameters(), None)
     like: dict[str, Any] = {} if own is None else {"dtype": own.dtype, "device": own.device}
     for images in (0, 1) if own is None or own.device == "cpu" else (1,):
