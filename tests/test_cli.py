@@ -432,7 +432,7 @@ WRONG = [
     ("models more", "argument NAME: 'more' is unknown"),
     ("models lenet5 more", "one argument too many"),
     ("summary lenet5 --input 28", "'28', but channels, height and width are expected, as 3x224x224"),
-    ("summary lenet5 --input 1x32x32", "lenet5: x has shape (0, 1, 32, 32), but (N, 1, 28, 28) is expected"),
+    ("summary lenet5 --input 1x32x32", "lenet5: x has shape (1, 1, 32, 32), but (N, 1, 28, 28) is expected"),
     ("summary resnet18 --input 0x32x32", "'0x32x32', but channels"),
     ("summary lenet5 --classes 0", "whole number of at least 1"),
 ]
