@@ -10,6 +10,7 @@ from minicnn import functional as F
 from minicnn import nn
 from minicnn.gradcases.case import spread_vectors
 from minicnn.gradcheck import gradcheck
+from minicnn.models.efficientnet import MBConv
 from minicnn.models.mobilenet import rounded
 from minicnn.summary import summarize
 
@@ -897,6 +898,7 @@ def compare(torchvision, pair, training, dtype="float64", named=lambda key: key)
     name, options, make, side = pair
     ours = undrawn(name, **{"num_classes": 5} | options)  # lively draws its weights
     lively(ours, mc.random.Generator(4)).to(dtype).train(training)
+    calm(ours)
     with torch.device("meta"):
         other = make(torchvision)
     other = other.to(getattr(torch, dtype)).to_empty(device="cpu").train(training)
@@ -906,6 +908,18 @@ def compare(torchvision, pair, training, dtype="float64", named=lambda key: key)
         {key: torch.from_numpy(value).reshape(shapes[key]) for key, value in arrays.items()}
     )
     assert_one_network(ours, other, side, named)
+
+
+def calm(model):
+    """Let EfficientNet's blocks add little to their shortcuts.
+
+    Added as they are, dozens of them amplify rounding: B4's logits moved by 6e-9 in inference, and their
+    gradients by 1e-6, when its images were changed by 1e-15: no two implementations can agree to 1e-9.
+    """
+    for module in model.modules():
+        if isinstance(module, MBConv) and module.has_shortcut:
+            last_norm = module.block[-1][1]
+            last_norm.weight.data *= 0.3
 
 
 def assert_one_network(ours, other, side, named=None):
