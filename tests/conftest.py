@@ -17,7 +17,7 @@ from http_server import Server
 from hypothesis import settings
 
 import minicnn as mc
-from minicnn import backend
+from minicnn import backend, cli
 
 # Every run draws the same examples: a test that fails on one machine fails on all.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None, print_blob=False)
@@ -77,6 +77,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server()
     yield server
     server.close()
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; return its exit code and what it printed on stdout and stderr."""
+
+    def call(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import minicnn as mc
-from minicnn import backend, cli, data, models, nn, train, weights
+from minicnn import backend, data, models, nn, train, weights
 from minicnn.train import checkpoint, folders
 
 ROOT = Path(__file__).parent.parent
@@ -37,18 +37,6 @@ def small():
 
     yield "small"
     models.registry.forget("small")
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command; return its exit code and what it printed on stdout and stderr."""
-
-    def call(*arguments):
-        code = cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 def same_arrays(first, second):

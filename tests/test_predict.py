@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import minicnn as mc
-from minicnn import cli, models, nn, weights
+from minicnn import models, nn, weights
 from minicnn.models import get_model_weights, pretrained, published
 from minicnn.predict import Classifier, Guess, from_run, from_weights, picture
 
@@ -20,18 +20,6 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setenv(pretrained.ENVIRONMENT_VARIABLE, str(tmp_path / "weights"))
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command; return its exit code and what it printed on stdout and stderr."""
-
-    def call(*arguments):
-        code = cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture

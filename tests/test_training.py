@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from cases import on_host
+from test_train import tiny as network
 
 import minicnn as mc
 from minicnn import data, kernels, models, nn, optim, train
@@ -18,19 +19,6 @@ from minicnn.train.averaging import WeightAverage
 @pytest.fixture(scope="module")
 def digits():
     return data.load("digits", size=8)
-
-
-def network():
-    """Everything that has a state of its own."""
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.2),
-        nn.Flatten(),
-        nn.Linear(64, 10),
-    )
 
 
 def plain():

@@ -9,6 +9,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.autograd import no_grad
 from minicnn.exercises.checking import NO_SLIP, Array, Case, Exercise, Outputs, Slips, differences
+from minicnn.kernels.geometry import Window
 from minicnn.random import Generator
 from minicnn.tensor import tensor
 
@@ -29,7 +30,8 @@ def _windows(name: str) -> tuple[Case, ...]:
         x, w, b = (generator.normal(s, dtype="float64") for s in (x_shape, w_shape, w_shape[:1]))
         arguments: dict[str, Any] = {"x": x, "w": w, "b": b, "stride": stride, "padding": padding}
         if name == "conv2d_backward":
-            gy = generator.normal(_forward(**arguments).shape, dtype="float64")
+            sizes = Window(w_shape[2:], (stride,) * 2, ((padding,) * 2,) * 2).output_size(*x_shape[2:])
+            gy = generator.normal((x_shape[0], w_shape[0], *sizes), dtype="float64")
             arguments = {"gy": gy} | {key: arguments[key] for key in ("x", "w", "stride", "padding")}
         cases.append(Case(words, arguments))
     return tuple(cases)

@@ -7,8 +7,15 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.autograd import no_grad
 from minicnn.exercises.checking import NO_SLIP, Array, Case, Exercise, Outputs, Slips, differences
+from minicnn.kernels.geometry import Window
 from minicnn.random import Generator
 from minicnn.tensor import tensor
+
+
+def _pooled(shape: tuple[int, ...], kernel_size: int, stride: int, padding: int) -> tuple[int, ...]:
+    """The shape after pooling; nothing is computed when a module is imported."""
+    window = Window((kernel_size,) * 2, (stride,) * 2, ((padding,) * 2,) * 2)
+    return *shape[:2], *window.output_size(*shape[2:])
 
 
 def _max(x: Array, kernel_size: int, stride: int) -> Array:
@@ -28,7 +35,7 @@ def _max_cases() -> tuple[Case, ...]:
     generator = Generator(8)
 
     def case(words: str, x: Array, kernel_size: int, stride: int, kink: bool = False) -> Case:
-        gy = generator.normal(_max(x, kernel_size, stride).shape, dtype="float64")
+        gy = generator.normal(_pooled(x.shape, kernel_size, stride, 0), dtype="float64")
         return Case(words, {"gy": gy, "x": x, "kernel_size": kernel_size, "stride": stride}, kink)
 
     def distinct(*shape: int) -> Array:
@@ -112,7 +119,7 @@ def _mean_cases() -> tuple[Case, ...]:
     for words, shape, kernel_size, stride, padding in rows:
         settings = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
         x = generator.normal(shape, dtype="float64")
-        gy = generator.normal(_mean(x, **settings).shape, dtype="float64")
+        gy = generator.normal(_pooled(x.shape, **settings), dtype="float64")
         cases.append(Case(words, {"gy": gy, "x_shape": shape, **settings}))
     return tuple(cases)
 

@@ -6,6 +6,7 @@ terminal) only looks up. A cell of a grid is known by its number in reading orde
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -145,8 +146,27 @@ class Scene:
     equation: str = ""
 
 
+class Shown(ABC):
+    """What has a page of its own: it can be saved, and shows itself in a notebook."""
+
+    @abstractmethod
+    def page(self) -> str:
+        """One HTML document that needs nothing else: no network, no other file."""
+
+    def save(self, path: Any) -> Path:
+        """Write the page to a file, whole or not at all, and return where it is."""
+        path = Path(path)
+        files.write(path, self.page().encode("utf-8"))
+        return path
+
+    def _repr_html_(self) -> str:
+        from minicnn.explain import page
+
+        return page.inline(self.page())
+
+
 @dataclass(eq=False, repr=False)
-class Explanation:
+class Explanation(Shown):
     """Everything about one operation, with real numbers; in a notebook it shows itself.
 
     >>> import minicnn as mc
@@ -190,17 +210,6 @@ class Explanation:
         from minicnn.explain import text
 
         text.write(self, console)
-
-    def save(self, path: Any) -> Path:
-        """Write the page to a file, whole or not at all, and return where it is."""
-        path = Path(path)
-        files.write(path, self.page().encode("utf-8"))
-        return path
-
-    def _repr_html_(self) -> str:
-        from minicnn.explain import page
-
-        return page.inline(self.page())
 
 
 def lit(explanation: Explanation, scene: Scene, number: int) -> dict[str, list[int]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minicnn import files, nn
+from minicnn import nn
 from minicnn.autograd import Array
 from minicnn.explain import units
+from minicnn.explain.document import Shown
 from minicnn.explain.training_step import TrainingStep, training_step
 from minicnn.explain.units import Worked
 from minicnn.explain.watch import Call, Pass, backward, watched
@@ -67,7 +67,7 @@ class Layer:
 
 
 @dataclass(eq=False, repr=False)
-class NetworkExplanation:
+class NetworkExplanation(Shown):
     """A network, an image, and all that happened; in a notebook it shows itself.
 
     >>> import minicnn as mc
@@ -113,17 +113,6 @@ class NetworkExplanation:
         from minicnn.explain import network_text
 
         network_text.write(self, console)
-
-    def save(self, path: Any) -> Path:
-        """Write the page to a file, whole or not at all, and return where it is."""
-        path = Path(path)
-        files.write(path, self.page().encode("utf-8"))
-        return path
-
-    def _repr_html_(self) -> str:
-        from minicnn.explain import page
-
-        return page.inline(self.page())
 
 
 def explain_network(
