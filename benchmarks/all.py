@@ -1,4 +1,4 @@
-"""Every benchmark, then the README's tables and the charts. About half an hour on two cores.
+"""Every benchmark of speed, then the READMEs' tables and the charts. About half an hour on two cores.
 
 Options are handed on to each benchmark. What is interrupted keeps what it measured to the end, and can be
 continued benchmark by benchmark.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
-from benchmarks import conv, inference, ladder, report, scaling, train_step
+from benchmarks import conv, inference, ladder, machine, report, scaling, train_step
 from benchmarks.options import chosen, parse, parser
 from benchmarks.problem import ended
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
         print(f"== {name}", flush=True)
         ALL[name].main(rest)
     if given.out == report.FOLDER:
-        report.write(report.README, report.FOLDER)
+        report.write(machine.ROOT, report.FOLDER)
 
 
 def _without_only(arguments: list[str]) -> list[str]:

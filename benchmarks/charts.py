@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.contenders import KINDS
+from benchmarks.measure import spread
 from benchmarks.results import Row
 
 COLOURS = {"minicnn": "#0072B2", "torch": "#D55E00", "torch_channels_last": "#E69F00", "jax": "#009E73"}
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours of curves, which the colour-blind can tell apart."""
+
 MARKS = {"minicnn": "o", "torch": "s", "torch_channels_last": "D", "jax": "^"}
 
 
@@ -123,10 +127,61 @@ def scaling(rows: Sequence[Row]) -> bytes | None:
     return png(made)
 
 
+def accuracy(rows: Sequence[Row]) -> bytes | None:
+    """The share of wrong test images, ours and the published one, and the loss epoch by epoch."""
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    made, (panel, curves) = figure(10, 1.6 + 0.4 * len(names), 2)
+    for place, name in enumerate(names):
+        mine, colour = [row for row in rows if row["network"] == name], LINES[place % len(LINES)]
+        wrong, published = 1 - mine[-1]["test_accuracy"], 1 - mine[-1]["published"]
+        panel.plot([100 * published, 100 * wrong], [place, place], color="0.7", zorder=1)
+        panel.plot(100 * published, place, "D", color="white", markeredgecolor="0.2", markersize=7)
+        panel.plot(100 * wrong, place, "o", color=colour, markersize=8)
+        epochs = [row["epoch"] for row in mine]
+        curves.plot(epochs, [row["loss"] for row in mine], "-", color=colour, marker=".", label=name)
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter("")
+    panel.set_yticks(range(len(names)), names)
+    panel.set_ylim(len(names) - 0.5, -0.5)
+    panel.set_xlabel("test images wrong, % (diamonds: published)")
+    curves.set_yscale("log")
+    curves.grid(True, color="0.9")
+    curves.xaxis.get_major_locator().set_params(integer=True)
+    curves.set_xlabel("epoch")
+    curves.set_ylabel("training loss")
+    curves.legend(frameon=False, fontsize=8)
+    return png(made)
+
+
+def transfer(rows: Sequence[Row]) -> bytes | None:
+    """Test accuracy of each way over the images of each class: medians, and bands for the range."""
+    made, (panel,) = figure(6.5, 4)
+    counts = sorted({row["images"] for row in rows})
+    for i, way in enumerate(dict.fromkeys(row["way"] for row in rows)):
+        found = [
+            spread([100 * row["accuracy"] for row in rows if (row["way"], row["images"]) == (way, count)])
+            for count in counts
+        ]
+        middle, low, high = zip(*found, strict=True)
+        panel.plot(counts, middle, "osD^"[i % 4], linestyle="-", color=LINES[i], markersize=5, label=way)
+        panel.fill_between(counts, low, high, color=LINES[i], alpha=0.18, linewidth=0)
+    panel.set_xscale("log")
+    panel.set_xticks(counts, [str(count) for count in counts])
+    panel.set_xticks([], minor=True)
+    panel.grid(True, color="0.9")
+    panel.set_xlabel("training images of each class")
+    panel.set_ylabel("test images right, %")
+    panel.legend(frameon=False)
+    return png(made)
+
+
 DRAW: dict[str, Callable[[Sequence[Row]], bytes | None]] = {
+    "accuracy": accuracy,
     "train_step": lambda rows: steps(rows, "training step"),
     "inference": lambda rows: steps(rows, "inference"),
     "ladder": ladder,
     "conv": conv,
     "scaling": scaling,
+    "transfer": transfer,
 }

@@ -1,7 +1,5 @@
 """What a training step costs when a network's base is frozen, and when its features are kept.
 
-    python benchmarks/frozen.py --only vgg16
-
 Three ways to train a new head on the same images: everything trained, the base frozen, and the base's
 features computed once before. They take turns, and the medians are kept.
 """
@@ -10,14 +8,19 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
 import numpy as np
 
-from benchmarks import options
+import minicnn as mc
+from benchmarks import measure, options, results
 from benchmarks.problem import ended
-from benchmarks.words import grid
+from benchmarks.results import Row, stamp
+from minicnn import data, models, nn, optim
+from minicnn.train import features, loop
 
 BATCHES = {"vgg16": 8, "resnet50": 8, "mobilenet_v2": 16}
 """The networks that are measured, and how many images a step has."""
@@ -27,10 +30,6 @@ CLASSES = 5
 
 def ways(name: str, batch: int) -> dict[str, Callable[[], None]]:
     """A training step on the same images in each of the three ways."""
-    import minicnn as mc
-    from minicnn import data, models, nn, optim
-    from minicnn.train import features, loop
-
     mc.manual_seed(0)
     shape = models.info(name).input_shape
     images = mc.random.Generator(1).normal((batch, *shape))
@@ -55,40 +54,32 @@ def ways(name: str, batch: int) -> dict[str, Callable[[], None]]:
     return made
 
 
-def seconds(step: Callable[[], None], least: float) -> float:
-    """How long a step takes, repeated until so much time has passed."""
-    count, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < least or not count:
-        step()
-        count += 1
-    return passed / count
-
-
-def measure(name: str, rounds: int, least: float) -> dict[str, float]:
-    """The median of each way's seconds a step; the ways take turns."""
-    steps = ways(name, BATCHES[name])
-    for step in steps.values():
+def timed(name: str, batch: int, rounds: int, least: float) -> list[Row]:
+    """A row for each way, with the median of its milliseconds a step; the ways take turns."""
+    steps = ways(name, batch)
+    turns = {}
+    for way, step in steps.items():
         step()  # compiles, and allocates
-    found: dict[str, list[float]] = {way: [] for way in steps}
-    for _ in range(rounds):
-        for way, step in steps.items():
-            found[way].append(seconds(step, least))
-    return {way: statistics.median(values) for way, values in found.items()}
+        count = measure.repetitions_for(measure.clock(step), least)
+        turns[way] = lambda step=step, count=count: measure.clock(step, count)
+    found = measure.alternate(turns, rounds)
+    return [
+        {"network": name, "batch": batch, "way": way, "ms": 1e3 * statistics.median(times)} | stamp()
+        for way, times in found.items()
+    ]
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Measure and print a table."""
-    made = options.shared(__doc__, "networks", seconds=1.0)
-    given = options.parse_shared(made, arguments)
-    rows = []
-    for name in options.chosen(BATCHES, given.only):
-        times = measure(name, given.rounds, given.seconds)
-        whole = times["everything"]
-        cells = [f"{1000 * t:,.3g} ms ({whole / t:,.3g}×)" for t in times.values()]
-        rows.append([f"{name} ({BATCHES[name]})", *cells])
-        print(f"{rows[-1][0]}: {', '.join(f'{way} {cell}' for way, cell in zip(times, cells, strict=True))}")
-    print()
-    print(grid(["network (batch)", "everything trained", "base frozen", "features kept"], rows))
+def main(arguments: list[str]) -> None:
+    """Measure what the arguments ask for."""
+    given = options.parse(options.parser(__doc__, f"networks ({', '.join(BATCHES)})"), arguments)
+    mc.set_num_threads(given.threads)
+    with mc.use(given.backend):
+        for name in options.chosen(BATCHES, given.only, quick=["mobilenet_v2"] if given.quick else None):
+            rows = timed(name, 1 if given.quick else BATCHES[name], given.rounds, given.seconds)
+            said = ", ".join(f"{row['way']} {row['ms']:,.3g} ms" for row in rows)
+            print(f"{name}: {said}", flush=True)
+            if given.out:
+                results.save("frozen", rows, given.machine, ("network", "way"), given.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The README's tables and the charts, made anew from the kept results; measures nothing.
+"""The tables of the READMEs and the charts, made anew from the kept results; measures nothing.
 
-In the README each benchmark has a place between two markers, of which only what is between them changes:
+Each benchmark has a place in one of the two, between markers, of which only what is between them changes:
 
     <!-- benchmark:train_step -->
     <!-- /benchmark:train_step -->
@@ -16,54 +16,77 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
-from benchmarks import charts, report_cuda, results, scaling
+from benchmarks import charts, machine, report_cuda, results, scaling, transfer
+from benchmarks.accuracy import TRAININGS
+from benchmarks.cifar10 import NOTES
 from benchmarks.contenders import KINDS, TORCH
 from benchmarks.layers import LAYERS, PARTS
+from benchmarks.loading import CASES
 from benchmarks.measure import better
 from benchmarks.options import Parser
 from benchmarks.problem import Problem, ended, write_whole
 from benchmarks.results import FOLDER, Results, Row
 from benchmarks.words import grid, machine_line, number, paragraph, spread
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-NAMES = ("train_step", "inference", "ladder", "conv", "scaling")
+PAGES = {
+    "README.md": ("accuracy", "train_step"),
+    "benchmarks/README.md": (
+        "inference",
+        "ladder",
+        "conv",
+        "scaling",
+        "frozen",
+        "transfer",
+        "loading",
+        "cuda",
+    ),
+}
+"""What stands in which file of the checkout."""
 
 
 def main(arguments: list[str]) -> None:
-    """Write the charts and the README."""
+    """Write the charts and the pages."""
     parser = Parser(__doc__)
     parser.add_argument("--results", type=Path, default=FOLDER, help="the folder with the results")
-    parser.add_argument("--readme", type=Path, default=README, help="the file to write in")
+    parser.add_argument("--pages", type=Path, default=machine.ROOT, help=f"that with {' and '.join(PAGES)}")
     given = parser.parse_args(arguments)
-    write(given.readme, given.results)
+    write(given.pages, given.results)
 
 
-def write(readme: Path, folder: Path) -> None:
-    """Draw the charts into the folder, and put the tables of what has been measured into the README."""
-    text = readme.read_text(encoding="utf-8")
-    for name in NAMES:
-        found = results.load(name, folder)
-        if found is None:
-            print(f"{name}: nothing is kept in {folder}; its place stays as it is")
-            continue
-        chart = folder / f"{name}.png"
-        picture = charts.DRAW[name](found.rows)
-        if picture is not None:
-            write_whole(chart, picture)
-        content = TABLES[name](found) + machine_line(found)
-        if chart.exists():
-            content += f"\n![{name}]({Path(os.path.relpath(chart, readme.parent)).as_posix()})\n"
-        text = put(text, name, content)
-    if content := report_cuda.section(folder):
-        text = put(text, "cuda", content)
-    if text != readme.read_text(encoding="utf-8"):
-        write_whole(readme, text)
+def write(pages: Path, folder: Path) -> None:
+    """Draw the charts into the folder, and put the tables of what has been measured into the pages."""
+    for page, names in PAGES.items():
+        path = pages / page
+        before = text = path.read_text(encoding="utf-8")
+        for name in names:
+            content = report_cuda.section(folder) if name == "cuda" else section(name, folder, path)
+            if content:
+                text = put(text, name, content, page)
+            else:
+                print(f"{name}: nothing is kept in {folder}; its place stays as it is")
+        if text != before:
+            write_whole(path, text)
 
 
-def put(text: str, name: str, content: str) -> str:
-    """The text with new content between a benchmark's markers; Problem where they are missing.
+def section(name: str, folder: Path, page: Path) -> str:
+    """A benchmark's table and chart, which is drawn; empty where nothing has been measured."""
+    found = results.load(name, folder)
+    if found is None:
+        return ""
+    chart = folder / f"{name}.png"
+    if name in charts.DRAW and (picture := charts.DRAW[name](found.rows)):
+        write_whole(chart, picture)
+    content = TABLES[name](found) + machine_line(found)
+    if chart.exists():
+        content += f"\n![{name}]({Path(os.path.relpath(chart, page.parent)).as_posix()})\n"
+    return content
 
-    >>> print(put("a\\n<!-- benchmark:conv -->\\nold\\n<!-- /benchmark:conv -->\\nb", "conv", "new\\n"))
+
+def put(text: str, name: str, content: str, page: str) -> str:
+    """A page's text with new content between a benchmark's markers; Problem where they are missing.
+
+    >>> old = "a\\n<!-- benchmark:conv -->\\nold\\n<!-- /benchmark:conv -->\\nb"
+    >>> print(put(old, "conv", "new\\n", "README.md"))
     a
     <!-- benchmark:conv -->
     new
@@ -72,11 +95,36 @@ def put(text: str, name: str, content: str) -> str:
     """
     first, last = f"<!-- benchmark:{name} -->\n", f"<!-- /benchmark:{name} -->"
     if text.count(first) != 1 or text.count(last) != 1 or text.index(first) > text.index(last):
-        raise Problem(
-            f"the README needs the two lines {first.strip()} and {last}, once each and in this order"
-        )
+        raise Problem(f"{page} needs the two lines {first.strip()} and {last}, once each and in this order")
     before, _, rest = text.partition(first)
     return before + first + content + last + rest.partition(last)[2]
+
+
+def accuracy(found: Results) -> str:
+    """Networks trained on real images: the share of the test images right, ours and the published one."""
+    rows, data = [], set()
+    for name in dict.fromkeys(row["network"] for row in found.rows):
+        mine = [row for row in found.rows if row["network"] == name]
+        last = mine[-1]
+        words = last["command"].split()
+        data.add(words[words.index("--data") + 1])
+        rows.append(
+            [
+                name,
+                f"`{last['command']}`",
+                f"{100 * last['test_accuracy']:.2f} %",
+                f"{100 * last['published']:g} %, {TRAININGS[name].source}",
+                f"{100 * last['accuracy']:.1f} %",
+                number(sum(row["seconds"] for row in mine) / 60),
+            ]
+        )
+    head = ["network", "command", "test images right", "published", "training images right", "minutes"]
+    notes = "".join(f"{name}: {NOTES[name].strip(' ()')}. " for name in sorted(data & NOTES.keys()))
+    return grid(head, rows, words=2) + paragraph(
+        f"{notes}One run each, with seed 0, all training images, and the last epoch's weights. The training "
+        "images right are those of the last epoch as it went, augmented and with dropout where there is any. "
+        "The minutes are those of a machine that did other work, too."
+    )
 
 
 def steps(found: Results) -> str:
@@ -172,7 +220,61 @@ def scales(found: Results) -> str:
     return f"{', '.join(labels)}; one of {base} varied at a time.\n" + "\n" * bool(lines) + "".join(lines)
 
 
-TABLES = {"train_step": steps, "inference": steps, "ladder": ladder, "conv": conv, "scaling": scales}
+def transferred(found: Results) -> str:
+    """What pre-training on other classes gains, by the number of images."""
+    about = found.machine["settings"]
+    seeds = len({row["seed"] for row in found.rows})
+    images = f"{about['data']}{NOTES.get(about['data'], '')}"
+    return transfer.table(found.rows) + paragraph(
+        f"{transfer.conclusion(found.rows)} {about['model']} on {images}, {about['epochs']} epochs of "
+        f"pre-training, {about['steps']} steps with few images; medians of {seeds} seeds, with their range."
+    )
+
+
+def frozen(found: Results) -> str:
+    """Networks: milliseconds of a training step in each way."""
+    lines = []
+    for network in dict.fromkeys(row["network"] for row in found.rows):
+        mine = {row["way"]: row for row in found.rows if row["network"] == network}
+        whole = mine["everything"]
+        cells = [f"{number(row['ms'])} ({number(whole['ms'] / row['ms'])}×)" for row in mine.values()]
+        lines.append([f"{network} ({whole['batch']})", *cells])
+    head = ["network (batch)", "everything trained, ms", "base frozen, ms", "features kept, ms"]
+    return grid(head, lines) + paragraph("A training step; in brackets, how many times as fast.")
+
+
+def loads(found: Results) -> str:
+    """Images read and augmented, and how long a training waits for them, by the number of workers."""
+    lines = [
+        [
+            row["case"],
+            f"{row['workers']}",
+            number(row["rate"]),
+            number(1e6 * row["cpu"]),
+            f"{100 * row['waits']:.0f} %",
+        ]
+        for row in found.rows
+    ]
+    head = ["images", "workers", "images/s", "µs of a core for each", "share of its time that training waits"]
+    cases = "; ".join(
+        f"{name}: JPEGs of {case.width}×{case.height}, made {case.size}×{case.size} and augmented by "
+        f"“{case.names}”, for {case.network} in batches of {case.batch}"
+        for name, case in CASES.items()
+    )
+    return grid(head, lines) + paragraph(f"{cases}.")
+
+
+TABLES = {
+    "accuracy": accuracy,
+    "train_step": steps,
+    "inference": steps,
+    "ladder": ladder,
+    "conv": conv,
+    "scaling": scales,
+    "frozen": frozen,
+    "transfer": transferred,
+    "loading": loads,
+}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's section on GPUs: a part for each that results are kept of."""
+"""The section on GPUs: a part for each that results are kept of."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def section(folder: Path) -> str:
 
 
 def _gpu(name: str, folder: Path) -> str:
-    text = f"#### {name}\n"
+    text = f"### {name}\n"
     if found := results.load(f"cuda-{gpu.slug(name)}-steps", folder):
         text += f"\n{steps(found.rows)}{machine_line(found)}"
     if found := results.load(f"cuda-{gpu.slug(name)}-layers", folder):

@@ -1,8 +1,5 @@
 """What pre-training brings: one half of the classes is learnt first, the other with few images of each.
 
-    python benchmarks/transfer.py --data mnist --seeds 5
-    python benchmarks/transfer.py --data DIR/cifar10-jpeg.zip --model cifar_resnet20 --seeds 5
-
 A network learns the first half of the classes from all their training images. Then it is to learn the other
 half from a few images of each class, in four ways, over and over with other images and other weights:
 
@@ -13,60 +10,114 @@ half from a few images of each class, in four ways, over and over with other ima
 
 All are measured on all test images of those classes. "scratch" and "start" have as many steps as "head" and
 "tuned" together, and of two rates the better one, chosen by its *test* accuracy: the favour is the same.
+What is measured is kept seed by seed, and the same command goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import statistics
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
 import numpy as np
 
-from benchmarks.options import Parser
-from benchmarks.problem import ended, write_whole
-from benchmarks.results import FOLDER
+import minicnn as mc
+from benchmarks import cifar10, machine, results
+from benchmarks.measure import spread
+from benchmarks.options import Parser, basic, parse_basic, whole
+from benchmarks.problem import Problem, ended
+from benchmarks.results import Row, stamp
 from benchmarks.words import grid
+from minicnn import data, models, optim, weights
+from minicnn.data import Split
+from minicnn.optim.lr_scheduler import CosineAnnealingLR
+from minicnn.random import Generator
+from minicnn.train import Trainer, evaluate
 
 WAYS = ("scratch", "start", "head", "tuned")
 SHOTS = (1, 5, 20, 100)
-STEPS, BATCH, RATE = 300, 32, 0.05
+BATCH, RATE = 32, 0.05
+KEY = ("seed", "images", "way")
 
 
-def halves(data, classes: int):
-    """Two data sets' worth of splits, of the first and of the second half of the classes."""
-    from minicnn.data import Split
+class Task(NamedTuple):
+    """Classes to learn: their training and test images."""
 
-    found = []
+    train: Split
+    test: Split
+
+
+def main(arguments: list[str]) -> None:
+    """Pre-train and transfer with every seed that is missing, and print what all of them say."""
+    given = parse_basic(parser(), arguments)
+    given.seeds = given.seeds or (1 if given.quick else 5)
+    given.shots = given.shots or (SHOTS[:2] if given.quick else SHOTS)
+    given.epochs = given.epochs or (1 if given.quick else 10)
+    given.steps = given.steps or (4 if given.quick else 300)
+    given.data = given.data or ("digits" if given.quick else cifar10.NAME)
+    if given.threads:
+        mc.set_num_threads(given.threads)
+    source = cifar10.source() if given.data == cifar10.NAME else given.data
+    settings = {"data": Path(source).name, "model": given.model, "epochs": given.epochs, "steps": given.steps}
+    described = machine.describe(mc.get_num_threads(), "numba") | {"settings": settings}
+    rows = kept(given.out, described)
+    try:
+        tasks = halves(source, models.info(given.model).input_shape[1])
+    except ValueError as error:
+        raise Problem(f"--data {given.data}: {error}") from None
+    for seed in range(given.seeds):
+        missing = [n for n in given.shots if not any((r["seed"], r["images"]) == (seed, n) for r in rows)]
+        if missing:
+            base = pretrained(given, tasks[0], seed)
+        for count in missing:
+            found = accuracies(given, base, tasks[1], count, seed)
+            print(
+                f"  {count:>4} images a class: " + ", ".join(f"{w} {found[w]:.2%}" for w in WAYS), flush=True
+            )
+            rows += [
+                {"seed": seed, "images": count, "way": way, "accuracy": found[way]} | stamp() for way in WAYS
+            ]
+            if given.out:
+                results.save("transfer", rows, described, KEY, given.out)
+    print(f"\n{table(rows)}\n{conclusion(rows)}")
+
+
+def kept(out: Path | None, described: Row) -> list[Row]:
+    """The rows of before; Problem where they are of another machine or other settings."""
+    found = results.load("transfer", out) if out else None
+    if out is None or found is None:
+        return []
+    results.check_same("transfer", found.machine, described, out)
+    return found.rows
+
+
+def halves(source: str, size: int) -> list[Task]:
+    """Two tasks: the first and the second half of the classes."""
+    loaded = data.load(source, size=size, validation=0)
+    classes, found = len(loaded.class_names), []
     for low, high in ((0, classes // 2), (classes // 2, classes)):
         parts = []
-        for split in (data.train, data.test):
+        for split in (loaded.train, loaded.test):
             own = split.take(np.flatnonzero((split.labels >= low) & (split.labels < high)))
             parts.append(Split(own.images[:], own.labels - low))
-        found.append(parts)
+        found.append(Task(*parts))
     return found
 
 
-def few(split, count: int, seed: int):
+def few(split: Split, count: int, seed: int) -> Split:
     """So many images of each class, drawn with a seed."""
-    from minicnn.random import Generator
-
     order = Generator(seed).fork(count).permutation(len(split))
     labels = split.labels[order]
     return split.take(np.concatenate([order[labels == c][:count] for c in np.unique(labels)]))
 
 
-def trained(model, split, *, lr: float, epochs: int, seed: int):
+def fit(model: mc.nn.Module, split: Split, *, lr: float, epochs: int, seed: int) -> mc.nn.Module:
     """The model, after a training with a cosine schedule."""
-    from minicnn import optim
-    from minicnn.optim.lr_scheduler import CosineAnnealingLR
-    from minicnn.train import Trainer
-
     groups = optim.param_groups(model, decay_all=False)
     optimizer = optim.SGD(groups, lr=lr, momentum=0.9, weight_decay=5e-4)
     schedule = CosineAnnealingLR(optimizer, epochs)
@@ -75,101 +126,96 @@ def trained(model, split, *, lr: float, epochs: int, seed: int):
     return model
 
 
-def accuracies(name: str, base: dict[str, np.ndarray], split, test, seed: int, steps: int):
-    """The test accuracy of each way."""
-    import minicnn as mc
-    from minicnn import models, weights
-    from minicnn.train import evaluate
+def created(name: str, task: Task) -> mc.nn.Module:
+    """A network for a task, with fresh weights."""
+    classes, channels = int(task.test.labels.max()) + 1, task.train.images.shape[1]
+    return models.create(name, num_classes=classes, in_channels=channels)
 
-    epochs, classes = max(1, round(steps / -(-len(split) // BATCH))), int(test.labels.max()) + 1
 
-    def fresh(pretrained: bool):
+def pretrained(given: argparse.Namespace, task: Task, seed: int) -> dict[str, np.ndarray]:
+    """Weights of a network that has learnt the first task, without those of its head."""
+    start = time.perf_counter()
+    mc.manual_seed(seed)
+    base = fit(created(given.model, task), task.train, lr=RATE, epochs=given.epochs, seed=seed)
+    score = evaluate(base, task.test).accuracy
+    print(f"seed {seed}: pre-trained, {score:.2%} right, {time.perf_counter() - start:.0f} s", flush=True)
+    head = models.transfer.head_name(base)  # which knows other classes, as many as they may be
+    return {name: array for name, array in base.state_dict().items() if not name.startswith(f"{head}.")}
+
+
+def accuracies(
+    given: argparse.Namespace, base: dict[str, np.ndarray], task: Task, count: int, seed: int
+) -> dict[str, float]:
+    """The test accuracy of each way, with so many images of each class."""
+    split = few(task.train, count, seed)
+    epochs = max(1, round(given.steps / -(-len(split) // BATCH)))
+
+    def begun(way: str) -> mc.nn.Module:
         mc.manual_seed(seed)
-        model = models.create(name, num_classes=classes, in_channels=split.images.shape[1])
-        if pretrained:
-            head = models.transfer.head_name(model)  # which knows other classes, as many as they may be
-            rest = {name: array for name, array in base.items() if not name.startswith(f"{head}.")}
-            weights.load(model, rest, replace_head=True)
+        model = created(given.model, task)
+        if way != "scratch":
+            weights.load(model, base, replace_head=True)
         return model
+
+    def score(model: mc.nn.Module, lr: float, epochs: int, seed: int) -> float:
+        return evaluate(fit(model, split, lr=lr, epochs=epochs, seed=seed), task.test).accuracy
 
     found = {}
     for way in ("scratch", "start"):
-        begun = [(fresh(way == "start"), lr) for lr in (RATE, RATE / 5)]
-        runs = (trained(model, split, lr=lr, epochs=2 * epochs, seed=seed) for model, lr in begun)
-        found[way] = max(evaluate(model, test).accuracy for model in runs)
-    model = fresh(pretrained=True)
+        found[way] = max(score(begun(way), lr, 2 * epochs, seed) for lr in (RATE, RATE / 5))
+    model = begun("head")
     models.freeze(model)
     models.unfreeze(model, models.transfer.head_name(model))
-    trained(model, split, lr=RATE, epochs=epochs, seed=seed)
-    found["head"] = evaluate(model, test).accuracy
+    found["head"] = score(model, RATE, epochs, seed)
     models.unfreeze(model)
-    trained(model, split, lr=RATE / 10, epochs=epochs, seed=seed + 1)
-    found["tuned"] = evaluate(model, test).accuracy
+    found["tuned"] = score(model, RATE / 10, epochs, seed + 1)
     return found
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Pre-train, transfer, and write a table."""
-    given = parser().parse_args(arguments)
-    import minicnn as mc
-    from minicnn import data, models
-    from minicnn.train import evaluate
-
-    _, size, _ = models.info(given.model).input_shape
-    whole = data.load(given.data, size=size, validation=0)
-    classes = len(whole.class_names)
-    first, second = halves(whole, classes)
-    rows = []
-    for seed in range(given.seeds):
-        start = time.perf_counter()
-        mc.manual_seed(seed)
-        base = models.create(given.model, num_classes=classes // 2, in_channels=whole.image_shape[0])
-        trained(base, first[0], lr=RATE, epochs=given.epochs, seed=seed)
-        score = evaluate(base, first[1]).accuracy
-        print(f"seed {seed}: pre-trained, {score:.2%} right, {time.perf_counter() - start:.0f} s", flush=True)
-        weights = {name: array.copy() for name, array in base.state_dict().items()}
-        for count in given.shots:
-            split = few(second[0], count, seed)
-            found = accuracies(given.model, weights, split, second[1], seed, given.steps)
-            rows += [{"seed": seed, "images": count, "way": way, "accuracy": found[way]} for way in WAYS]
-            print(
-                f"  {count:>4} images a class: " + ", ".join(f"{w} {found[w]:.2%}" for w in WAYS), flush=True
-            )
-    write(given, rows)
+def table(rows: Sequence[Row]) -> str:
+    """The median accuracies with their range, for each number of images."""
+    lines = []
+    for count in dict.fromkeys(row["images"] for row in rows):
+        cells = [percent(spread(list(of(rows, count, way).values()))) for way in WAYS]
+        lines.append([f"{count}", *cells])
+    return grid(["images of each class", *WAYS], lines)
 
 
-def write(given: argparse.Namespace, rows: list[dict]) -> None:
-    """Keep every figure, and print their means with the lowest and the highest."""
-    path = given.out / f"transfer-{given.model}-{Path(given.data).stem}.csv"
-    text = io.StringIO()
-    table = csv.DictWriter(text, ["seed", "images", "way", "accuracy"], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_whole(path, text.getvalue())
-    cells = []
-    for count in given.shots:
-        line = [str(count)]
-        for way in WAYS:
-            values = [row["accuracy"] for row in rows if (row["images"], row["way"]) == (count, way)]
-            line.append(f"{statistics.mean(values):.1%} ({min(values):.1%} to {max(values):.1%})")
-        cells.append(line)
-    print()
-    print(grid(["images of each class", *WAYS], cells))
-    print(f"{given.model} on {Path(given.data).stem}, {given.seeds} seeds; every figure is in {path}")
+def percent(found: tuple[float, float, float]) -> str:
+    """A median with its range, in per cent."""
+    return "{:.1f} % ({:.1f} to {:.1f})".format(*(100 * value for value in found))
+
+
+def of(rows: Sequence[Row], count: int, way: str) -> dict[int, float]:
+    """The accuracies of a way with so many images, by their seed."""
+    return {row["seed"]: row["accuracy"] for row in rows if (row["images"], row["way"]) == (count, way)}
+
+
+def conclusion(rows: Sequence[Row]) -> str:
+    """What pre-training gained, seed by seed, over training from scratch."""
+    said = []
+    for count in dict.fromkeys(row["images"] for row in rows):
+        scratch, tuned = of(rows, count, "scratch"), of(rows, count, "tuned")
+        gains = [100 * (tuned[seed] - scratch[seed]) for seed in scratch]
+        middle, low, high = spread(gains)
+        better = sum(gain > 0 for gain in gains)
+        said.append(
+            f"with {count} {'image' if count == 1 else 'images'} {middle:+.1f} points ({low:+.1f} to "
+            f"{high:+.1f}; better with {better} of {len(gains)} seeds)"
+        )
+    return f"“tuned” against “scratch”: {', '.join(said)}."
 
 
 def parser() -> Parser:
     """What can be asked for."""
-    made = Parser(__doc__)
-    made.add_argument("--data", default="mnist", help="a data set's name, or the path of images (mnist)")
-    made.add_argument("--model", default="lenet5", help="a network (lenet5)")
-    made.add_argument("--seeds", type=int, default=5, help="how often all of it is done (5)")
-    made.add_argument("--epochs", type=int, default=5, help="of the pre-training (5)")
-    made.add_argument("--steps", type=int, default=STEPS, help=f"of each way with few images ({STEPS})")
-    made.add_argument("--shots", type=int, nargs="+", default=SHOTS, help="images of each class")
-    made.add_argument(
-        "--out", type=Path, default=FOLDER, help="the folder for the figures (benchmarks/results)"
-    )
+    made = basic(__doc__, "networks")
+    made.add_argument("--data", help="a data set's name, or the path of images (cifar10)")
+    made.add_argument("--model", default="cifar_model3", help="a network (cifar_model3)")
+    made.add_argument("--seeds", type=whole, help="how often all of it is done (5)")
+    made.add_argument("--epochs", type=whole, help="of the pre-training (10)")
+    made.add_argument("--steps", type=whole, help="of each way with few images (300)")
+    made.add_argument("--shots", type=whole, nargs="+", help="images of each class (1 5 20 100)")
+    made.add_argument("--threads", type=whole, help="threads (all cores)")
     return made
 
 

@@ -27,6 +27,14 @@ THREAD_VARIABLES = (
 )
 
 
+def environment(threads: int) -> dict[str, str]:
+    """That of a process which finds this checkout, and computes on so many threads."""
+    limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    known = os.environ.get("PYTHONPATH")
+    path = str(machine.ROOT) + (os.pathsep + known if known else "")
+    return os.environ | limits | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+
+
 class Worker:
     """A contender's process; a context manager, so that none outlives the benchmark.
 
@@ -40,10 +48,6 @@ class Worker:
 
     def start(self) -> None:
         """Start the process; it imports its library before the first command."""
-        environment = dict(os.environ, PYTHONIOENCODING="utf-8")
-        environment.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
-        known = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = str(machine.ROOT) + (os.pathsep + known if known else "")
         cpus = ",".join(map(str, machine.cores()[: self.threads]))
         self.complaints = tempfile.TemporaryFile()  # noqa: SIM115 (stop closes it)
         self.process = subprocess.Popen(
@@ -52,7 +56,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self.complaints,
             encoding="utf-8",
-            env=environment,
+            env=environment(self.threads),
             start_new_session=True,  # Ctrl-C reaches the parent alone
         )
 

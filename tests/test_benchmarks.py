@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -275,39 +274,38 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert path.read_text() == "old"
 
 
-def test_the_readme_is_written_from_results(tmp_path, capsys):
+EMPTY = re.compile(r"(<!-- benchmark:(\w+) -->\n).*?(<!-- /benchmark:\2 -->)", flags=re.DOTALL)
+"""A benchmark's place in a page."""
+
+
+def test_the_pages_are_written_from_results(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    folder, readme = tmp_path / "results", tmp_path / "README.md"
-    shutil.copy(ROOT / "README.md", readme)
-    empty = re.sub(
-        r"(<!-- benchmark:(\w+) -->\n).*?(<!-- /benchmark:\2 -->)",
-        r"\1\3",
-        readme.read_text(encoding="utf-8"),
-        flags=re.DOTALL,
-    )
-    assert empty.count("<!-- /benchmark:") == len(report.NAMES) + 1  # that of GPUs: test_benchmarks_cuda.py
-    readme.write_text(empty, encoding="utf-8")
+    folder, empty = tmp_path / "benchmarks" / "results", {}
+    for page, names in report.PAGES.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert {name for _, name, _ in EMPTY.findall(text)} == set(names)
+        empty[tmp_path / page] = EMPTY.sub(r"\1\3", text)
     kept(folder)
-    report.write(readme, folder)
+    for path, text in empty.items():
+        path.write_text(text, encoding="utf-8")
+    report.write(tmp_path, folder)
     assert "inference: nothing is kept" in capsys.readouterr().out
-    text = readme.read_text(encoding="utf-8")
-    assert "| lenet5 (8) | 4,000 | 2,000 | 0.50 (0.50 to 0.50) | 322 (–) | 322 (–) |" in text
-    assert "A Processor with AVX2, 2 of 2 cores; Python 3.11.0, NumPy 2.0, PyTorch 2.13; 2026-01-02." in text
-    assert "![train_step](results/train_step.png)" in text
-    assert "direct 12, 12, 0.80" in text
-    first = {path.name: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
-    report.write(readme, folder)
-    again = {path.name: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
-    assert again == first
-    outside = re.sub(
-        r"(<!-- benchmark:(\w+) -->\n).*?(<!-- /benchmark:\2 -->)", r"\1\3", text, flags=re.DOTALL
-    )
-    assert outside == empty
+    first, second = (path.read_text(encoding="utf-8") for path in empty)
+    assert "| lenet5 (8) | 4,000 | 2,000 | 0.50 (0.50 to 0.50) | 322 (–) | 322 (–) |" in first
+    assert "A Processor with AVX2, 2 of 2 cores; Python 3.11.0, NumPy 2.0, PyTorch 2.13; 2026-01-02." in first
+    assert "![train_step](benchmarks/results/train_step.png)" in first
+    assert "direct 12, 12, 0.80" in second
+    assert "![conv](results/conv.png)" in second
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    report.write(tmp_path, folder)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == files
+    for path, text in empty.items():
+        assert EMPTY.sub(r"\1\3", path.read_text(encoding="utf-8")) == text, "only between the markers"
 
 
 def test_markers_that_are_missing_are_named():
-    with pytest.raises(Problem, match="needs the two lines <!-- benchmark:conv -->"):
-        report.put("no markers", "conv", "text")
+    with pytest.raises(Problem, match="A.md needs the two lines <!-- benchmark:conv -->"):
+        report.put("no markers", "conv", "text", "A.md")
 
 
 def test_a_bend_is_found_where_the_points_have_one():
@@ -342,7 +340,8 @@ def test_an_absent_peer_is_left_out_visibly(capsys, monkeypatch):
     assert {kind.library for kind in KINDS.values()} == {"minicnn", "torch", "jax", "cupy"}
 
 
-SCRIPTS = ("all", "train_step", "inference", "ladder", "conv", "scaling", "loading", "report")
+SCRIPTS = ("all", "train_step", "inference", "ladder", "conv", "scaling", "report")
+SCRIPTS += ("accuracy", "frozen", "loading", "transfer")
 SCRIPTS += ("cuda", "cuda_compile", "cuda_layers", "cuda_steps")
 
 

@@ -309,14 +309,16 @@ def test_examples_in_docstrings():
     assert doctest.testmod(gpu).failed == 0
 
 
-def test_the_readme_gets_a_part_for_each_gpu(tmp_path):
-    folder, readme = tmp_path / "results", tmp_path / "README.md"
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_gets_a_part_for_each_gpu(tmp_path):
+    folder, readme = tmp_path / "benchmarks" / "results", tmp_path / "benchmarks" / "README.md"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     empty = re.sub(
         r"(<!-- benchmark:cuda -->\n).*?(<!-- /benchmark:cuda -->)", r"\1\2", text, flags=re.DOTALL
     )
     readme.write_text(empty, encoding="utf-8")
-    report.write(readme, folder)
+    report.write(tmp_path, folder)
     assert readme.read_text(encoding="utf-8") == empty, "nothing is measured, so nothing is said"
     for name in ("NVIDIA One", "NVIDIA Two"):
         about = {"name": name, "cupy": "14.2", "nvrtc": "13.0", "driver_version": "580.1", "cudnn": 91000}
@@ -330,9 +332,9 @@ def test_the_readme_gets_a_part_for_each_gpu(tmp_path):
         both = [(layer, kind) for layer in ("vgg-conv3_2", DEPTHWISE) for kind in (OURS, TORCH_CUDA[0])]
         layers = [layer_row(*one) for one in both]
         results.save(f"cuda-{gpu.slug(name)}-layers", layers, described, cuda_layers.KEY, folder)
-    report.write(readme, folder)
+    report.write(tmp_path, folder)
     text = readme.read_text(encoding="utf-8")
-    assert text.index("#### NVIDIA One") < text.index("#### NVIDIA Two")
+    assert text.index("### NVIDIA One") < text.index("### NVIDIA Two")
     assert "| lenet5 (64) | fp32 | 16,000 | 32,000 | 21,300 (cl) | 0.67 (0.60 to 0.70) | 100 | 100 |" in text
     assert "| tiled 40 (80%), 40, 1.25 | – | – |" in text
     assert "| tiled 3,000 (75%), 3,000, 1.25 | – | – |" in text

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import minicnn as mc
-from benchmarks import machine, results
+from benchmarks import cifar10, machine, results
 from benchmarks.experiments.experiment import Experiment, Found
 from benchmarks.experiments.training import LOOKED_AT
 from benchmarks.options import Parser, Teller, basic, chosen, parse_basic, positive, progress, whole
@@ -20,8 +19,6 @@ from benchmarks.words import grid, machine_line, paragraph
 
 FOLDER = results.FOLDER / "experiments"
 KEY = ("variant", "seed", "epoch")
-JPEG = "cifar10-jpeg.zip"
-NOTES = {JPEG: " (CIFAR-10 kept as JPEG, which costs a little accuracy)"}
 QUICK = "Of a run with --quick, which only shows that it runs: the figures mean nothing."
 ONCE = "There is but one run of some: what follows is a hint, and no more."
 OWN = ("data", "images", "epochs")
@@ -35,7 +32,7 @@ def options(about: str | None, things: str) -> Parser:
     made.add_argument(
         "--data",
         help="a data set's name, or a folder or zip of images (most take cifar10, which is downloaded where "
-        f"there is none, or {JPEG}, where that is in the folder that MINICNN_DATA names)",
+        f"there is none, or {cifar10.JPEG}, where that is in the folder that MINICNN_DATA names)",
     )
     made.add_argument("--images", type=whole, help="train on so many images of the data")
     made.add_argument("--epochs", type=whole, help="train for so many epochs")
@@ -100,9 +97,8 @@ def forget(experiment: Experiment, out: Path | None) -> None:
 def settled(experiment: Experiment, given: argparse.Namespace) -> Row:
     """The experiment's setting, with what the command line changes in it."""
     setting = experiment.setting | (experiment.quick if given.quick else {})
-    photos = Path(os.environ.get("MINICNN_DATA") or "nowhere", JPEG)
-    if setting.get("data") == "cifar10" and photos.exists():
-        setting["data"] = str(photos)
+    if setting.get("data") == cifar10.NAME:
+        setting["data"] = cifar10.source()
     for name in OWN:
         value = getattr(given, name)
         if value is not None and name not in setting:
@@ -198,7 +194,7 @@ def described(experiment: Experiment, measured: Results) -> str:
     data, seen = setting["data"], min(LOOKED_AT, setting["images"])
     return (
         f"{middle} In the picture lines are medians, and bands the range. Trained for {setting['epochs']} "
-        f"epochs on {setting['images']:,} images of {data}{NOTES.get(data, '')}, in batches of "
+        f"epochs on {setting['images']:,} images of {data}{cifar10.NOTES.get(data, '')}, in batches of "
         f"{setting['batch']}. The training accuracy is that on {seen:,} of them, as they are; "
         f"the test accuracy is that on up to {setting['test_images']:,} test images."
     )
