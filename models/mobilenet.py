@@ -121,9 +121,7 @@ class MobileNet(nn.Module):
         super().__init__()
         check_positive(name, num_classes=num_classes)
         self.name, self.in_channels = name, in_channels
-        last = [module for layer in features for module in layer.modules() if isinstance(module, nn.Conv2d)][
-            -1
-        ]
+        last = [module for module in features[-1].modules() if isinstance(module, nn.Conv2d)][-1]
         with nn.init.skip():
             self.features = nn.Sequential(*features)
             self.avgpool = nn.AdaptiveAvgPool2d(1)

@@ -30,22 +30,19 @@ COUNTS_UP_TO = 20
 
 ROWS, COLUMNS = 6, 8
 MISTAKES = 16
-"""How many of the grid's images are wrong ones at most."""
+"""How many of the grid's images are wrong ones at most, where there are right ones for the rest."""
+
+PANELS = (("loss", "loss", "validation_loss"), ("accuracy", "accuracy", "validation_accuracy"))
+"""The two charts of learning curves: the title, and which figures of an :class:`Epoch` are drawn."""
 
 
 def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> bytes:
     """Loss and accuracy against epochs, for training and validation; ``best`` is marked."""
-    from matplotlib.ticker import MaxNLocator
-
     figure = _figure(10, 4.2)
     figure.suptitle(title, color=INK)
-    panels = (
-        ("loss", "loss", "validation_loss"),
-        ("accuracy", "accuracy", "validation_accuracy"),
-    )
     numbers = [epoch.number for epoch in history]
     dot = "o" if len(history) < 3 else None
-    for axes, (name, training, validation) in zip(figure.subplots(1, 2), panels, strict=True):
+    for axes, (name, training, validation) in zip(figure.subplots(1, 2), PANELS, strict=True):
         axes.plot(numbers, [getattr(e, training) for e in history], color=BLUE, marker=dot, label="training")
         points = [(e.number, getattr(e, validation)) for e in history if getattr(e, validation) is not None]
         if points:
@@ -53,11 +50,7 @@ def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> b
         if best is not None:
             label = f"best on validation: epoch {best.number}"
             axes.plot(best.number, getattr(best, validation), "D", color=VERMILION, label=label)
-        axes.set_title(name, fontsize=11, color=INK)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(color="#DDDDDD", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
+        _label_epochs(axes, name)
     loss, accuracy = figure.axes
     values = [v for epoch in history for v in (epoch.loss, epoch.validation_loss) if v]
     if values and max(values) > 10 * min(values):  # or all but the first epochs would be flat
@@ -99,6 +92,17 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> byt
     return _png(figure)
 
 
+def _label_epochs(axes: Axes, name: str) -> None:
+    """A chart's title, its axis of whole epochs, and its grid."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(name, fontsize=11, color=INK)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(color="#DDDDDD", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _logarithmic(axes: Axes) -> None:
     """The loss on a logarithmic axis, with plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter
@@ -138,11 +142,8 @@ def classes(figures: Mapping[str, Mapping[str, float]], title: str) -> bytes:
 
 def comparison(runs: Sequence[tuple[str, Sequence[Epoch]]]) -> bytes:
     """The curves of several trainings in one chart: validation drawn through, training dashed."""
-    from matplotlib.ticker import MaxNLocator
-
     figure = _figure(11, 4.6)
-    panels = (("loss", "loss", "validation_loss"), ("accuracy", "accuracy", "validation_accuracy"))
-    for axes, (name, training, validation) in zip(figure.subplots(1, 2), panels, strict=True):
+    for axes, (name, training, validation) in zip(figure.subplots(1, 2), PANELS, strict=True):
         for i, (title, history) in enumerate(runs):
             colour, validated = COLOURS[i % len(COLOURS)], all(e.validation_loss is not None for e in history)
             numbers = [epoch.number for epoch in history]
@@ -161,11 +162,7 @@ def comparison(runs: Sequence[tuple[str, Sequence[Epoch]]]) -> bytes:
                 alpha=0.7,
                 label=None if validated else title,
             )
-        axes.set_title(name, fontsize=11, color=INK)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(color="#DDDDDD", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
+        _label_epochs(axes, name)
     loss, accuracy = figure.axes
     _logarithmic(loss)
     accuracy.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
