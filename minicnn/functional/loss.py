@@ -187,7 +187,14 @@ def cross_entropy(
 def nll_loss(
     x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Any:
-    """−weight · x[n, target_n], for log-probabilities x; the rest as for :func:`cross_entropy`."""
+    """−weight · x[n, target_n], for log-probabilities x; the rest, errors too, as for :func:`cross_entropy`.
+
+    >>> import minicnn as mc
+    >>> F = mc.functional
+    >>> logits = mc.tensor([[2.0, 0.0, 1.0]])
+    >>> F.nll_loss(F.log_softmax(logits, dim=1), [2]), F.cross_entropy(logits, [2])
+    (tensor(1.407606), tensor(1.407606))
+    """
     x = as_variable(x)
     t = as_variable(target, x.device)
     _check_reduction("nll_loss", reduction)
@@ -243,6 +250,9 @@ def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Any:
 
 def one_hot(labels: Any, num_classes: int, dtype: Any = np.float32) -> Any:
     """Whole numbers 0 … num_classes − 1 of shape (…) as rows (…, num_classes) with a single 1.
+
+    Raises:
+        ValueError: a number that is out of range; ``num_classes`` below 1.
 
     >>> import minicnn as mc
     >>> mc.functional.one_hot([2, 0], 3)
