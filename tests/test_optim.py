@@ -1,4 +1,4 @@
-"""The optimisers: the papers' equations on plain numbers, PyTorch's trajectories, resuming, bad arguments."""
+"""The optimisers: the papers' equations on plain numbers, PyTorch's trajectories, what a step does."""
 
 from __future__ import annotations
 
