@@ -398,7 +398,7 @@ def test_names_that_cannot_be(names: str, message: str) -> None:
         (
             lambda: PCANoise(vectors=[[1, 2, 3]]),
             ValueError,
-            r"vectors have shapes \(3,\) and \(1, 3\), but \(3,\) and \(3, 3\)",
+            r"vectors have shapes \(3,\) and \(1, 3\), but",
         ),
         (lambda: PCANoise()(photos(1, channels=1), numbers(1, 4)), ValueError, "1 channels, but 3 colours"),
         (lambda: Compose([print]), TypeError, "at place 0 is no Transform"),
