@@ -34,7 +34,7 @@ _fuse = True  # whether operations that follow each other may run as one
 _precision = "fp32"  # how exactly "auto" multiplies float32 on a GPU
 _measured: dict[tuple, str] = {}  # what was found
 _algorithms: dict[str, str] = {}  # operation, or the part before the dot -> the algorithm set for it
-_loaded: set[str] = set()
+_loaded: set[str] = set()  # backends whose families have been imported
 _traces: list[list[Ran]] = []
 
 
@@ -86,9 +86,7 @@ def run(operation: str, *args: Any) -> Any:
     The first argument names the backend: an array, or a list of arrays on one device.
     """
     backend = devices.backend_of(args[0][0] if isinstance(args[0], list) else args[0])
-    for family in FAMILIES[backend]:
-        if family not in _loaded:
-            _load(family)
+    _load(backend)
     wanted = _wanted(operation, backend)
     for family in FAMILIES[backend]:
         algorithms = _kernels.get((operation, family))
@@ -151,9 +149,7 @@ def offers(operation: str, like: Any) -> bool:
     none, or if nothing is to be fused.
     """
     backend = devices.backend_of(like)
-    for family in FAMILIES[backend]:
-        if family not in _loaded:
-            _load(family)
+    _load(backend)
     names = {name for family in FAMILIES[backend] for name in _kernels.get((operation, family), ())}
     return _fuse and bool(names) and _set_for(operation) in names | {"auto"}
 
@@ -184,10 +180,12 @@ def _fastest(operation: str, family: str, names: list[str], args: tuple) -> str:
     return _measured[key]
 
 
-def _load(family: str) -> None:
-    """Import a family when one of its kernels is first needed, as a compiler is slow to import."""
-    importlib.import_module(f"minicnn.kernels.{family}")
-    _loaded.add(family)
+def _load(backend: str) -> None:
+    """Import a backend's families when a kernel is first needed, as a compiler is slow to import."""
+    if backend not in _loaded:
+        for family in FAMILIES[backend]:
+            importlib.import_module(f"minicnn.kernels.{family}")
+        _loaded.add(backend)
 
 
 def suits(ran: Ran, *args: Any) -> bool:
@@ -202,9 +200,9 @@ def for_some(ran: Ran) -> bool:
 
 def registered(backend: str | None = None) -> list[Ran]:
     """Every kernel that a backend, by default the one that is set, may use: what tests walk through."""
-    families = FAMILIES[devices.current_backend() if backend is None else backend]
-    for family in families:
-        _load(family)
+    backend = devices.current_backend() if backend is None else backend
+    _load(backend)
+    families = FAMILIES[backend]
     return [
         Ran(op, family, name)
         for (op, family), names in _kernels.items()
@@ -323,8 +321,7 @@ def check_precision(where: str, name: Any) -> None:
 
 def _check(wanted: Mapping[str, str], backend: str | None) -> None:
     backend = devices.current_backend() if backend is None else backend
-    for family in FAMILIES[backend]:
-        _load(family)
+    _load(backend)
     for operation, algorithm in wanted.items():
         known = _algorithms_of(operation, backend)
         if not known:

@@ -84,7 +84,7 @@ COURSE: Table = (
 def convolutions(
     table: Table, in_channels: int, width: int = 64, two_groups: bool = False, batch_norm: bool = False
 ) -> nn.Sequential:
-    """The rows of a table in a row, all maps scaled by ``width`` / 64.
+    """The rows of a table as layers, one after another, all maps scaled by ``width`` / 64.
 
     ``two_groups`` splits the convolutions that saw one card's maps only.
     """

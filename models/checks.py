@@ -49,6 +49,13 @@ def check_multiple(name: str, divisor: int, **values: int) -> None:
             raise ValueError(f"{name}: {option} must be a multiple of {divisor}, but is {value}")
 
 
+def check_factor(name: str, **values: float) -> None:
+    """Refuse an option that is not a number above 0; raises ValueError naming it."""
+    for option, value in values.items():
+        if not isinstance(value, int | float) or not value > 0:
+            raise ValueError(f"{name}: {option} must be a number > 0, but is {value!r}")
+
+
 def check_depths(name: str, depths: Sequence[int], stages: int) -> None:
     """Refuse depths that are not one positive integer for each stage; raises ValueError."""
     if not isinstance(depths, Sequence) or len(depths) != stages:

@@ -30,7 +30,7 @@ import math
 from collections.abc import Sequence
 
 from minicnn import nn
-from minicnn.models.checks import check_positive, check_size
+from minicnn.models.checks import check_factor, check_positive, check_size
 from minicnn.models.mobilenet import rounded
 from minicnn.models.registry import register
 from minicnn.tensor import Tensor
@@ -120,9 +120,7 @@ class EfficientNet(nn.Module):
     ) -> None:
         super().__init__()
         check_positive(name, num_classes=num_classes, in_channels=in_channels)
-        for option, value in (("width", width), ("depth", depth)):
-            if not isinstance(value, int | float) or not value > 0:
-                raise ValueError(f"{name}: {option} must be a number > 0, but is {value!r}")
+        check_factor(name, width=width, depth=depth)
         if not isinstance(stochastic_depth, int | float) or not 0 <= stochastic_depth <= 1:
             raise ValueError(f"{name}: stochastic_depth must be between 0 and 1, but is {stochastic_depth!r}")
         self.name, self.in_channels = name, in_channels

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from minicnn import functional as F
 from minicnn import nn
-from minicnn.models.checks import check_images, check_positive, check_size
+from minicnn.models.checks import check_images, check_multiple, check_positive, check_size
 from minicnn.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from minicnn.models.registry import register
 from minicnn.tensor import Tensor
@@ -129,11 +129,10 @@ class GoogLeNet(nn.Module):
         paper: bool = False,
     ) -> None:
         super().__init__()
-        check_positive(name, num_classes=num_classes, in_channels=in_channels, width=width)
+        check_positive(name, num_classes=num_classes, in_channels=in_channels)
+        check_multiple(name, 4, width=width)
         if transform_input and in_channels != 3:
             raise ValueError(f"{name}: transform_input is for 3 colours, but in_channels is {in_channels}")
-        if width % 4:
-            raise ValueError(f"{name}: width must be a multiple of 4, but is {width}")
         self.name, self.in_channels, self.aux_logits, self.paper = name, in_channels, aux_logits, paper
         self.transform_input = transform_input
         bn, K = not paper, 5 if paper else 3

@@ -17,7 +17,7 @@ Names of parameters of version 2, and initial values, are torchvision's.
 """
 
 from minicnn import nn
-from minicnn.models.checks import check_positive, check_size
+from minicnn.models.checks import check_factor, check_positive, check_size
 from minicnn.models.registry import register
 from minicnn.tensor import Tensor
 
@@ -121,9 +121,7 @@ class MobileNet(nn.Module):
         super().__init__()
         check_positive(name, num_classes=num_classes)
         self.name, self.in_channels = name, in_channels
-        last = [module for layer in features for module in layer.modules() if isinstance(module, nn.Conv2d)][
-            -1
-        ]
+        last = [module for module in features[-1].modules() if isinstance(module, nn.Conv2d)][-1]
         with nn.init.skip():
             self.features = nn.Sequential(*features)
             self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -139,12 +137,6 @@ class MobileNet(nn.Module):
         return self.classifier(self.flatten(x))  # N × num_classes
 
 
-def _check_options(name: str, in_channels: int, width_mult: float) -> None:
-    check_positive(name, in_channels=in_channels)
-    if not isinstance(width_mult, int | float) or not width_mult > 0:
-        raise ValueError(f"{name}: width_mult must be a number > 0, but is {width_mult!r}")
-
-
 @register(input_shape=(3, 224, 224), year=2017, parameters=4_231_976, buffers=21_888, macs=568_740_352)
 def mobilenet_v1(
     num_classes: int = 1000,
@@ -158,7 +150,8 @@ def mobilenet_v1(
     ``width_mult`` is the paper's α, the factor on all maps (section 3.3); ``table`` takes another list of
     (maps, stride).
     """
-    _check_options("mobilenet_v1", in_channels, width_mult)
+    check_positive("mobilenet_v1", in_channels=in_channels)
+    check_factor("mobilenet_v1", width_mult=width_mult)
     with nn.init.skip():
         C = rounded(32 * width_mult)
         features: list[nn.Module] = [ConvNorm(in_channels, C, 3, 2, activation=nn.ReLU)]  # 32 × 112 × 112
@@ -183,7 +176,8 @@ def mobilenet_v2(
     ``width_mult`` is the factor on all maps (the last convolution keeps at least its 1280); ``table`` takes
     another list of stages (t, c, n, s).
     """
-    _check_options("mobilenet_v2", in_channels, width_mult)
+    check_positive("mobilenet_v2", in_channels=in_channels)
+    check_factor("mobilenet_v2", width_mult=width_mult)
     with nn.init.skip():
         C = rounded(32 * width_mult)
         features: list[nn.Module] = [ConvNorm(in_channels, C, 3, 2)]  # 32 × 112 × 112

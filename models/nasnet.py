@@ -46,7 +46,7 @@ from typing import Any, NamedTuple
 
 from minicnn import functional as F
 from minicnn import nn
-from minicnn.models.checks import check_positive, check_size
+from minicnn.models.checks import check_multiple, check_positive, check_size
 from minicnn.models.registry import register
 from minicnn.tensor import Tensor
 
@@ -240,10 +240,8 @@ class NASNet(nn.Module):
         count_include_pad: bool,
     ) -> None:
         super().__init__()
-        check_positive(name, num_classes=num_classes, in_channels=in_channels)
-        check_positive(name, width=width, stem=stem, cells=cells)
-        if width % 4:
-            raise ValueError(f"{name}: width must be a multiple of 4, but is {width}")
+        check_positive(name, num_classes=num_classes, in_channels=in_channels, stem=stem, cells=cells)
+        check_multiple(name, 4, width=width)
         self.name, self.in_channels = name, in_channels
         self.rows = rows(width, cells, skip_reduction)
         self.conv0 = nn.Sequential(

@@ -73,40 +73,13 @@ TORCHVISION = (
     ("efficientnet_b2", 1, "efficientnet_b2_rwightman-c35c1473", 35.174, 80.608, 95.310, 288, 288, "bicubic"),
     ("efficientnet_b3", 1, "efficientnet_b3_rwightman-b3899882", 47.184, 82.008, 96.054, 320, 300, "bicubic"),
     ("efficientnet_b4", 1, "efficientnet_b4_rwightman-23ab8bcd", 74.489, 83.384, 96.594, 384, 380, "bicubic"),
-    (
-        "efficientnet_b5",
-        1,
-        "efficientnet_b5_lukemelas-1a07897c",
-        116.864,
-        83.444,
-        96.628,
-        456,
-        456,
-        "bicubic",
-    ),
-    (
-        "efficientnet_b6",
-        1,
-        "efficientnet_b6_lukemelas-24a108a5",
-        165.362,
-        84.008,
-        96.916,
-        528,
-        528,
-        "bicubic",
-    ),
-    (
-        "efficientnet_b7",
-        1,
-        "efficientnet_b7_lukemelas-c5b4e57e",
-        254.675,
-        84.122,
-        96.908,
-        600,
-        600,
-        "bicubic",
-    ),
-)
+    ("efficientnet_b5", 1, "efficientnet_b5_lukemelas-1a07897c", 116.864, 83.444, 96.628, 456, 456,
+     "bicubic"),
+    ("efficientnet_b6", 1, "efficientnet_b6_lukemelas-24a108a5", 165.362, 84.008, 96.916, 528, 528,
+     "bicubic"),
+    ("efficientnet_b7", 1, "efficientnet_b7_lukemelas-c5b4e57e", 254.675, 84.122, 96.908, 600, 600,
+     "bicubic"),
+)  # fmt: skip
 
 # Network; the repository, named after the weights; top-1; top-5; pixels: scaled to, cut to.
 TIMM = (

@@ -90,7 +90,7 @@ def convolutions(
     batch_norm: bool = False,
     lrn: bool = False,
 ) -> nn.Sequential:
-    """The stages of a table in a row, all maps scaled by ``width`` / 64.
+    """The stages of a table as layers, one after another, all maps scaled by ``width`` / 64.
 
     ``lrn`` puts AlexNet's normalisation after the first rectifier, as in column A-LRN.
     """

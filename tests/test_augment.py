@@ -395,7 +395,11 @@ def test_names_that_cannot_be(names: str, message: str) -> None:
         (lambda: RandomAffine(scale=(1.2, 0.8)), ValueError, r"scale is \(1.2, 0.8\), but 0 < low ≤ high"),
         (lambda: RandomAffine(fill="black"), ValueError, "fill is 'black', but 'nearest' or a number"),
         (lambda: ColorJitter(brightness=float("nan")), ValueError, "brightness is nan"),
-        (lambda: PCANoise(vectors=[[1, 2, 3]]), ValueError, "values and vectors of other shapes"),
+        (
+            lambda: PCANoise(vectors=[[1, 2, 3]]),
+            ValueError,
+            r"vectors have shapes \(3,\) and \(1, 3\), but",
+        ),
         (lambda: PCANoise()(photos(1, channels=1), numbers(1, 4)), ValueError, "1 channels, but 3 colours"),
         (lambda: Compose([print]), TypeError, "at place 0 is no Transform"),
         (

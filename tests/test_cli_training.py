@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from test_cli import ROOT, interrupt, one_line, same_arrays, small  # noqa: F401
+from test_cli import interrupt, one_line, same_arrays, small  # noqa: F401
 
 from minicnn import data, kernels, models, nn, train
 from minicnn.train import checkpoint, features, folders
 from minicnn.train.recipes import PAPERS
 
+ROOT = Path(__file__).parent.parent
 ALL = (
     "--augment",
     "shift20,rotate10",

@@ -115,30 +115,31 @@ def test_repr_shows_the_tree_and_the_settings():
     assert repr(nn.Parameter(np.ones(1, np.float32))).startswith("Parameter containing:\ntensor([1.]")
 
 
+WITHOUT_WEIGHTS = [
+    (nn.MaxPool2d(3, 2, 1, ceil_mode=True), lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True)),
+    (nn.MaxPool2d(2, dilation=2), lambda x: F.max_pool2d(x, 2, dilation=2)),
+    (nn.AvgPool2d(2, 2, 1, True, False), lambda x: F.avg_pool2d(x, 2, 2, 1, True, False)),
+    (nn.AdaptiveAvgPool2d((2, 3)), lambda x: F.adaptive_avg_pool2d(x, (2, 3))),
+    (nn.AdaptiveMaxPool2d(2), lambda x: F.adaptive_max_pool2d(x, 2)),
+    (nn.Flatten(), lambda x: F.flatten(x, 1)),
+    (nn.Flatten(2), lambda x: F.flatten(x, 2)),
+    (nn.ZeroPad2d((1, 2, 3, 4)), lambda x: F.pad(x, (1, 2, 3, 4))),
+    (nn.ZeroPad2d(2), lambda x: F.pad(x, (2, 2, 2, 2))),
+    (nn.ReLU(), F.relu),
+    (nn.ReLU6(), F.relu6),
+    (nn.LeakyReLU(0.3), lambda x: F.leaky_relu(x, 0.3)),
+    (nn.Tanh(), F.tanh),
+    (nn.Sigmoid(), F.sigmoid),
+    (nn.SiLU(), F.silu),
+    (nn.Softmax(1), lambda x: F.softmax(x, 1)),
+    (nn.LogSoftmax(dim=2), lambda x: F.log_softmax(x, 2)),
+    (nn.LocalResponseNorm(3, 1.0, 0.5, 2.0), lambda x: F.local_response_norm(x, 3, 1.0, 0.5, 2.0)),
+    (nn.Identity(), lambda x: x),
+]
+
+
 @pytest.mark.parametrize(
-    ("layer", "operation"),
-    [
-        (nn.MaxPool2d(3, 2, 1, ceil_mode=True), lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True)),
-        (nn.MaxPool2d(2, dilation=2), lambda x: F.max_pool2d(x, 2, dilation=2)),
-        (nn.AvgPool2d(2, 2, 1, True, False), lambda x: F.avg_pool2d(x, 2, 2, 1, True, False)),
-        (nn.AdaptiveAvgPool2d((2, 3)), lambda x: F.adaptive_avg_pool2d(x, (2, 3))),
-        (nn.AdaptiveMaxPool2d(2), lambda x: F.adaptive_max_pool2d(x, 2)),
-        (nn.Flatten(), lambda x: F.flatten(x, 1)),
-        (nn.Flatten(2), lambda x: F.flatten(x, 2)),
-        (nn.ZeroPad2d((1, 2, 3, 4)), lambda x: F.pad(x, (1, 2, 3, 4))),
-        (nn.ZeroPad2d(2), lambda x: F.pad(x, (2, 2, 2, 2))),
-        (nn.ReLU(), F.relu),
-        (nn.ReLU6(), F.relu6),
-        (nn.LeakyReLU(0.3), lambda x: F.leaky_relu(x, 0.3)),
-        (nn.Tanh(), F.tanh),
-        (nn.Sigmoid(), F.sigmoid),
-        (nn.SiLU(), F.silu),
-        (nn.Softmax(1), lambda x: F.softmax(x, 1)),
-        (nn.LogSoftmax(dim=2), lambda x: F.log_softmax(x, 2)),
-        (nn.LocalResponseNorm(3, 1.0, 0.5, 2.0), lambda x: F.local_response_norm(x, 3, 1.0, 0.5, 2.0)),
-        (nn.Identity(), lambda x: x),
-    ],
-    ids=repr,
+    ("layer", "operation"), WITHOUT_WEIGHTS, ids=[repr(layer) for layer, _ in WITHOUT_WEIGHTS]
 )
 def test_layers_without_weights_pass_their_settings_on(layer, operation):
     x = mc.Tensor(normal("x", (2, 4, 6, 7)))

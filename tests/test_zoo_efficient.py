@@ -1,4 +1,4 @@
-"""EfficientNet and ResNet-v2, beyond the tables of test_zoo.py: how one is scaled, the other's shortcut."""
+"""EfficientNet and ResNet-v2, beyond the tables of all networks: how one is scaled, the other's shortcut."""
 
 import importlib
 import re
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cases import assert_close, normal, run
 from test_parity import run_torch
-from test_zoo import SMALL_EFFICIENT, SMALL_RESNET, compare, lively, undrawn
+from zoo import SMALL_EFFICIENT, SMALL_RESNET, compare, lively, undrawn
 
 import minicnn as mc
 from minicnn import functional as F

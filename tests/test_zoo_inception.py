@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from test_zoo import tiny, undrawn, watched
+from zoo import tiny, undrawn, watched
 
 import minicnn as mc
 from minicnn import functional as F

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_zoo import compare, undrawn
+from zoo import compare, undrawn
 
 import minicnn as mc
 from minicnn.models import nasnet

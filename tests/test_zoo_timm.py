@@ -7,7 +7,7 @@ from importlib.machinery import SourceFileLoader
 
 import numpy as np
 import pytest
-from test_zoo import assert_one_network, lively, undrawn
+from zoo import assert_one_network, lively, undrawn
 
 import minicnn as mc
 

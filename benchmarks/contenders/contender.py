@@ -7,8 +7,8 @@ under a name (``build``, ``choose``), and then called under that name (``run``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,14 @@ from benchmarks.networks import Network, find
 SHORT = 0.1
 SAMPLES = 64
 
+DROPOUTS = ("Dropout", "StochasticDepth")
+"""The layers that drop something, by the names that they have in every library."""
+
 
 class Base:
-    """What all libraries share: the commands, in terms of eight methods that each one defines."""
+    """What all libraries share: the commands, in terms of seven methods that each one defines."""
 
+    net: Any
     COMMANDS: tuple[str, ...] = ("build", "check", "warm_up", "run", "memory", "layer", "choose", "forget")
 
     def __init__(self, backend: str) -> None:
@@ -48,10 +52,6 @@ class Base:
         """The loss of the network for the batch."""
         raise NotImplementedError
 
-    def without_dropout(self) -> AbstractContextManager[None]:
-        """A block in which the network drops nothing, so that everybody computes the same."""
-        raise NotImplementedError
-
     def examine(self) -> dict[str, Any]:
         """What :meth:`check` returns."""
         raise NotImplementedError
@@ -73,6 +73,17 @@ class Base:
         raise NotImplementedError
 
     # Networks.
+
+    @contextmanager
+    def without_dropout(self) -> Iterator[None]:
+        """A block in which the network ``self.net`` drops nothing, so that everybody computes the same."""
+        dropouts = [module for module in self.net.modules() if type(module).__name__ in DROPOUTS]
+        rates = [module.p for module in dropouts]
+        for module in dropouts:
+            module.p = 0.0
+        yield
+        for module, rate in zip(dropouts, rates, strict=True):
+            module.p = rate
 
     def build(self, task: str, network: str, batch: int, options: dict[str, Any]) -> None:
         """Build a network with the weights that everybody gives it, and a batch; "train" or "inference"."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from minicnn import functional as F
 from minicnn import kernels
 from minicnn.backend import move
 from minicnn.kernels import Window
-from minicnn.nn import Dropout, StochasticDepth
 
 
 class Contender(Base):
@@ -55,17 +53,6 @@ class Contender(Base):
             loss.backward()
         gradients = {name: sample(move(p.grad, "cpu")) for name, p in self.net.named_parameters()}
         return {"loss": loss.item(), "arrays": gradients}
-
-    @contextlib.contextmanager
-    def without_dropout(self) -> Iterator[None]:
-        kinds = (Dropout, StochasticDepth)
-        dropouts = [module for module in self.net.modules() if isinstance(module, kinds)]
-        rates = [module.p for module in dropouts]
-        for module in dropouts:
-            module.p = 0.0
-        yield
-        for module, rate in zip(dropouts, rates, strict=True):
-            module.p = rate
 
     def stepper(self) -> Callable[[], Any]:
         if self.task == "inference":

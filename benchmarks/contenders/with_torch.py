@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,17 +56,6 @@ class Contender(Base):
             if p.grad is not None
         }
         return {"loss": loss.item(), "arrays": gradients}
-
-    @contextlib.contextmanager
-    def without_dropout(self) -> Iterator[None]:
-        kinds = ("Dropout", "StochasticDepth")  # the second is torchvision's
-        dropouts = [module for module in self.net.modules() if type(module).__name__ in kinds]
-        rates = [module.p for module in dropouts]
-        for module in dropouts:
-            module.p = 0.0
-        yield
-        for module, rate in zip(dropouts, rates, strict=True):
-            module.p = rate
 
     def stepper(self) -> Callable[[], Any]:
         if self.task == "inference":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 MOST = 20
 """Rows, and columns, of a picture that can still be looked at."""
-
-INK, GREY = "#222222", "#8A8A8A"
 
 
 def run(given: argparse.Namespace) -> int:
@@ -104,12 +101,11 @@ def versions(
 
 def draw(dataset: Dataset, chosen: np.ndarray, pixels: list[np.ndarray], title: str) -> bytes:
     """A row for each image, the original first, as a PNG."""
-    from matplotlib.figure import Figure
-
     from minicnn.data import NAMES
+    from minicnn.train.plots import GREY, INK, as_png, new_figure
 
     rows, columns = len(chosen), len(pixels)
-    figure = Figure(figsize=(1.25 * columns + 1, 1.25 * rows + 0.8), dpi=120, layout="constrained")
+    figure = new_figure(1.25 * columns + 1, 1.25 * rows + 0.8)
     figure.suptitle(title, color=INK)
     paper = "gray_r" if dataset.name in NAMES else "gray"  # digits are ink, photographs are light
     for row, panels in enumerate(figure.subplots(rows, columns, squeeze=False)):
@@ -124,6 +120,4 @@ def draw(dataset: Dataset, chosen: np.ndarray, pixels: list[np.ndarray], title: 
         if row == 0:
             panels[0].set_title("original", fontsize=10, color=INK)
             panels[1].set_title("versions of it", fontsize=10, color=GREY, loc="left")
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return as_png(figure)

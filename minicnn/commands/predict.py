@@ -115,10 +115,9 @@ def _class_names(path: Path | None) -> tuple[str, ...]:
         names = tuple(path.read_text(encoding="utf-8").splitlines())
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text file with a class's name in each line") from None
-    if not names or not all(name.strip() for name in names):
-        raise ValueError(
-            f"{path}: has no name in line {next((i for i, n in enumerate(names, 1) if not n.strip()), 1)}"
-        )
+    for number, name in enumerate(names or ("",), 1):
+        if not name.strip():
+            raise ValueError(f"{path}: has no name in line {number}")
     return names
 
 

@@ -19,6 +19,10 @@ class ColorJitter(Transform):
 
     and clipped to 0..1 after each.  (torchvision's draws the order, and has hue.)  Grey images have no
     saturation to change.
+
+    >>> x = np.full((1, 3, 1, 1), 0.5, np.float32)
+    >>> ColorJitter(brightness=0.4)(x, np.array([[0.75, 0, 0]])).ravel()  # × 1.2
+    array([0.6, 0.6, 0.6], dtype=float32)
     """
 
     draws = 3
@@ -44,6 +48,10 @@ class PCANoise(Transform):
 
     λ and v (columns) are those of ImageNet's pixels unless others are given, as computed for Facebook's
     fb.resnet.torch.  Source: Krizhevsky et al. 2012, section 4.1, with `std` 0.1.
+
+    >>> x = np.full((1, 3, 1, 1), 0.5, np.float32)
+    >>> PCANoise(0.1)(x, np.array([[0.5, 0.5, 0.5, 0.5]])).ravel().round(3)  # mostly brightness
+    array([0.514, 0.515, 0.515], dtype=float32)
     """
 
     draws = 4
@@ -61,7 +69,10 @@ class PCANoise(Transform):
         self.std = within(self, "std", std, 0)
         self.values, self.vectors = tuple(values), tuple(map(tuple, vectors))
         if np.shape(self.values) != (3,) or np.shape(self.vectors) != (3, 3):
-            raise ValueError("PCANoise: values and vectors of other shapes than (3,) and (3, 3)")
+            raise ValueError(
+                f"PCANoise: values and vectors have shapes {np.shape(values)} and {np.shape(vectors)}, but "
+                "(3,) and (3, 3) are expected"
+            )
 
     def __call__(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         if x.shape[1] != 3:
@@ -80,6 +91,13 @@ class RandomErasing(Transform):
     `ratio`, and it is cut where it would be larger than the image.  `value` None is the image's mean colour.
 
     Source: Zhong et al. 2020.
+
+    >>> erase = RandomErasing(p=1, scale=(0.25, 0.25), ratio=(1, 1), value=0.0)
+    >>> erase(np.ones((1, 1, 4, 4), np.float32), np.zeros((1, 5)))[0, 0]
+    array([[0., 0., 1., 1.],
+           [0., 0., 1., 1.],
+           [1., 1., 1., 1.],
+           [1., 1., 1., 1.]], dtype=float32)
     """
 
     draws = 5
@@ -110,6 +128,12 @@ class Cutout(Transform):
     """A square of `size` pixels is covered, whose centre is anywhere in the image.
 
     `value` None is the image's mean colour.  Source: DeVries and Taylor 2017, with 16 pixels on CIFAR-10.
+
+    >>> Cutout(2, value=0.0)(np.ones((1, 1, 4, 4), np.float32), np.array([[0.5, 0.5]]))[0, 0]
+    array([[1., 1., 1., 1.],
+           [1., 0., 0., 1.],
+           [1., 0., 0., 1.],
+           [1., 1., 1., 1.]], dtype=float32)
     """
 
     draws = 2

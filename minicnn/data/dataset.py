@@ -89,9 +89,8 @@ class Split:
         """
         if self.held_out:
             raise ValueError("Split: images for validation and testing are never augmented")
-        return normalised(augment(self._pixels(which, augment, u), u), self.mean, self.std), self.labels[
-            which
-        ]
+        x = augment(self._pixels(which, augment, u), u)
+        return normalised(x, self.mean, self.std), self.labels[which]
 
     def _pixels(self, which: Which, augment: Compose, u: np.ndarray) -> np.ndarray:
         """Images before normalisation, in 0..1, framed as the augmentation wants them."""

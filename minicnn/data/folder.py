@@ -56,6 +56,18 @@ def load_images(
     Raises :class:`DataError` for folders that cannot be understood, :func:`find_layout` says which, for a
     single class and for one with too few images; ValueError for arguments that cannot be.  Warns
     (:class:`DataWarning`) of files that are left out, and of images that are both in training and held out.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("day", "night"):
+    ...         (Path(folder) / name).mkdir()
+    ...         for number in range(10):
+    ...             grey = 10 * number + (100 if name == "day" else 0)
+    ...             Image.new("L", (9, 8), grey).save(f"{folder}/{name}/{number}.png")
+    ...     data = load_images(folder)
+    >>> data.class_names, data.image_shape, [len(split) for split in data.splits().values()]
+    (('day', 'night'), (1, 8, 8), [14, 3, 3])
     """
     _check_arguments(size, channels, crop, on_error)
     storage: Storage = Archive(path) if Path(path).is_file() else Folder(path)

@@ -20,6 +20,7 @@ PREFETCH = 2
 """Batches that lie ready beside those that are being made."""
 
 MOST_WORKERS = 8
+"""Threads that are begun unasked, at the most."""
 
 
 def batches(

@@ -29,7 +29,17 @@ def read_image(
 
     ``invert`` makes light of dark, for ink on paper and a network that knows light digits on dark.
 
+    Shape: (C, crop, crop). Dtype: float32.
+
     Raises :class:`minicnn.data.DataError`, naming the file, as :func:`minicnn.data.open_image` does.
+
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (500, 375)).save(file, "JPEG")
+    >>> image, x = read_image(file, Preprocessing(crop=224))
+    >>> image.size, x.shape, x.dtype
+    ((224, 224), (3, 224, 224), dtype('float32'))
     """
     from PIL import ImageOps
 

@@ -83,9 +83,7 @@ class Archive:
             raise DataError(f"{self.path}: cannot be read ({error.strerror or error})") from error
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise DataError(f"{self.path}: no sound zip file ({error})") from error
-        self._one_at_a_time = (
-            threading.Lock()
-        )  # the zip counts who is reading it, and not for several threads
+        self._one_at_a_time = threading.Lock()  # a ZipFile counts its readers, and not for several threads
         found = [info for info in self._zip.infolist() if not _is_hidden(info.filename)]
         self.names = sorted(info.filename for info in found if not info.is_dir())
         twice = [name for name, count in Counter(self.names).items() if count > 1]

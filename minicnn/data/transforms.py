@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from minicnn.data.pixels import Box
-from minicnn.data.warp import Fill, movement
+from minicnn.data.warp import Fill, movement, warp
 
 
 class Transform:
@@ -52,7 +52,12 @@ class RandomHorizontalFlip(Transform):
 
 
 class RandomVerticalFlip(RandomHorizontalFlip):
-    """Mirrored top to bottom with probability p."""
+    """Mirrored top to bottom with probability p.
+
+    >>> x = np.arange(3, dtype=np.float32).reshape(1, 1, 3, 1) / 2
+    >>> RandomVerticalFlip()(x, np.array([[0.1]])).ravel()
+    array([1. , 0.5, 0. ], dtype=float32)
+    """
 
     axis = 2
 
@@ -93,6 +98,11 @@ class RandomAffine(Transform):
         fill: what is seen beyond the border, a value or "nearest": the nearest pixel's (torchvision's: 0).
 
     Several in a row are one movement, for which each image is sampled once: see :mod:`minicnn.data.warp`.
+
+    >>> x = np.array([[0, 1], [2, 3]], np.float32).reshape(1, 1, 2, 2) / 4
+    >>> RandomAffine(translate=(0.5, 0))(x, np.array([[0.5, 0.99, 0.5, 0.5, 0.5]]))[0, 0]  # to the right
+    array([[0. , 0. ],
+           [0.5, 0.5]], dtype=float32)
     """
 
     draws = 5
@@ -128,6 +138,9 @@ class RandomAffine(Transform):
             self.shear * (2 * shear - 1),
         )
 
+    def __call__(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        return warp(x, self.matrices(u, *x.shape[2:]), self.fill)
+
 
 class Framing(Transform):
     """A choice of the part of an image that is looked at, which becomes the frame; made where it is read."""
@@ -144,6 +157,10 @@ class RandomResizedCrop(Framing):
     `ratio`; ten are tried, until one lies within the image, and else the largest is taken from the middle.
 
     Source: Szegedy et al. 2015, section 6; the details are torchvision's.
+
+    >>> crop = RandomResizedCrop(scale=(0.25, 0.25), ratio=(1, 1))
+    >>> [int(side) for side in crop.box(np.full(22, 0.5), 8, 8)]
+    [2, 2, 6, 6]
     """
 
     tries = 10

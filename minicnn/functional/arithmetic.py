@@ -379,7 +379,10 @@ def minimum(a: Any, b: Any) -> Any:
 
 
 def clip(x: Any, min: float | None = None, max: float | None = None) -> Any:
-    """x, held between min and max.
+    """x, held between min and max: one of them, or both.
+
+    Raises:
+        ValueError: neither is given.
 
     >>> import minicnn as mc
     >>> mc.clip(mc.tensor([-2.0, 0.5, 9.0]), 0.0, 1.0)
@@ -395,6 +398,10 @@ def clip(x: Any, min: float | None = None, max: float | None = None) -> Any:
 def where(condition: Any, a: Any, b: Any) -> Any:
     """a where the condition is true, b elsewhere, with broadcasting.
 
+    Raises:
+        TypeError: a condition that is not of booleans.
+        ValueError: shapes that do not go together.
+
     >>> import minicnn as mc
     >>> x = mc.tensor([-1.0, 2.0])
     >>> mc.where(x > 0, x, 0.0)
@@ -409,7 +416,11 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """x in another dtype; gradients pass where both are floating-point."""
+    """x in another dtype; gradients pass where both are floating-point.
+
+    Raises:
+        TypeError: a dtype that is neither of numbers nor of booleans.
+    """
     x, dtype = as_variable(x), np.dtype(dtype)
     if dtype.kind not in "fiub":
         raise TypeError(f"cast: dtype {dtype} is neither numbers nor booleans")

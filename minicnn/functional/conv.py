@@ -136,7 +136,7 @@ def _check_channels(x: Variable, w: Variable, b: Variable | None, groups: int) -
 def resolve_padding(
     name: str, padding: Any, size: tuple[int, ...], kernel: tuple[int, ...], stride: Any, dilation: Any
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Padding as ((top, bottom), (left, right)), from any of the ways to say it.
+    """Padding as ((top, bottom), (left, right)), from any of the ways to say it; ValueError for others.
 
     >>> resolve_padding("conv2d", "same", (5, 6), (3, 3), (2, 2), (1, 1))
     ((1, 1), (0, 1))

@@ -55,7 +55,15 @@ def dropout2d(
 ) -> Any:
     """:func:`dropout` of whole channels: (N, C, …) with one decision for each image and channel.
 
+    Raises:
+        ValueError: p is not in 0 ≤ p ≤ 1; x has no channels.
+
     Source: Tompson et al. 2015, "Efficient object localization using convolutional networks", section 3.2.
+
+    >>> import minicnn as mc
+    >>> y = mc.functional.dropout2d(mc.ones(4, 16, 3, 3), 0.5)
+    >>> {float(y[n, c].var(correction=0)) for n in range(4) for c in range(16)}
+    {0.0}
     """
     x = _checked("dropout2d", x, p)
     if x.ndim < 2:

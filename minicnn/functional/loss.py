@@ -187,7 +187,15 @@ def cross_entropy(
 def nll_loss(
     x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Any:
-    """−weight · x[n, target_n], for log-probabilities x; the rest as for :func:`cross_entropy`."""
+    """−weight · x[n, target_n], for log-probabilities x; the rest, errors too, as for :func:`cross_entropy`.
+
+    >>> import minicnn as mc
+    >>> F = mc.functional
+    >>> logits = mc.tensor([[2.0, 0.0, 1.0]])
+    >>> losses = F.nll_loss(F.log_softmax(logits, dim=1), [2]), F.cross_entropy(logits, [2])
+    >>> [round(loss.item(), 4) for loss in losses]
+    [1.4076, 1.4076]
+    """
     x = as_variable(x)
     t = as_variable(target, x.device)
     _check_reduction("nll_loss", reduction)
@@ -243,6 +251,9 @@ def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Any:
 
 def one_hot(labels: Any, num_classes: int, dtype: Any = np.float32) -> Any:
     """Whole numbers 0 … num_classes − 1 of shape (…) as rows (…, num_classes) with a single 1.
+
+    Raises:
+        ValueError: a number that is out of range; ``num_classes`` below 1.
 
     >>> import minicnn as mc
     >>> mc.functional.one_hot([2, 0], 3)

@@ -234,6 +234,9 @@ def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.
     Shapes:
         (N, C, …) -> the same
 
+    Raises:
+        ValueError: x without pixels; a size below 1.
+
     Source: Krizhevsky, Sutskever, Hinton 2012, section 3.3.
 
     >>> import minicnn as mc

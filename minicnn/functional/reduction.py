@@ -172,6 +172,14 @@ def var(
     """The variance over the axes ``dim``: squared deviations, summed, over M − correction.
 
     As in PyTorch, correction is 1 (the unbiased estimate) unless told otherwise.
+
+    Raises:
+        ValueError: M is no more than the correction.
+
+    >>> import minicnn as mc
+    >>> x = mc.tensor([1.0, 2.0, 3.0])
+    >>> x.var(), x.var(correction=0)
+    (tensor(1.), tensor(0.6666667))
     """
     x = floating("var", x)
     axes = resolve_axes("var", x.ndim, dim, axis)

@@ -145,6 +145,9 @@ class Concat(Function):
 def reshape(x: Any, *shape: Any) -> Any:
     """The same entries in another shape; one size may be −1, for "what is left".
 
+    Raises:
+        ValueError: a shape of more or fewer entries.
+
     >>> import minicnn as mc
     >>> mc.zeros(2, 3, 4).reshape(2, -1).shape
     (2, 12)
@@ -163,6 +166,9 @@ def reshape(x: Any, *shape: Any) -> Any:
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """The axes from start_dim to end_dim (included) as one.
 
+    Raises:
+        ValueError: an axis that there is not; the last before the first.
+
     >>> import minicnn as mc
     >>> mc.zeros(8, 16, 5, 5).flatten(1).shape
     (8, 400)
@@ -175,7 +181,15 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
 
 
 def permute(x: Any, *dims: Any) -> Any:
-    """The axes in the order given."""
+    """The axes in the order given.
+
+    Raises:
+        ValueError: axes that are not all there, once each.
+
+    >>> import minicnn as mc
+    >>> mc.zeros(8, 3, 32, 24).permute(0, 2, 3, 1).shape
+    (8, 32, 24, 3)
+    """
     x = as_variable(x)
     axes = tuple(dimension("permute", axis, x.ndim) for axis in _sizes(dims))
     if sorted(axes) != list(range(x.ndim)):
@@ -193,7 +207,16 @@ def transpose(x: Any, dim0: int, dim1: int) -> Any:
 
 
 def expand(x: Any, *shape: Any) -> Any:
-    """x repeated to a shape, by the rules of broadcasting; −1 keeps a size."""
+    """x repeated to a shape, by the rules of broadcasting; −1 keeps a size.
+
+    Raises:
+        ValueError: a shape to which it cannot be repeated.
+
+    >>> import minicnn as mc
+    >>> mc.tensor([[1.0], [2.0]]).expand(-1, 3)
+    tensor([[1., 1., 1.],
+            [2., 2., 2.]])
+    """
     x = as_variable(x)
     wanted = _sizes(shape)
     added = len(wanted) - x.ndim
@@ -241,6 +264,10 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
     Args:
         pad: (left, right) of the last axis, then (top, bottom) of the one before, and so on: an even
             number of sizes ≥ 0, from the last axis backwards, as in PyTorch.
+        mode: "constant", the only one there is.
+
+    Raises:
+        ValueError: sizes that are negative, odd in number or too many; another mode.
 
     >>> import minicnn as mc
     >>> mc.pad(mc.zeros(1, 1, 28, 28), (2, 2, 2, 2)).shape
@@ -264,7 +291,10 @@ def to_device(x: Any, device: str) -> Any:
 
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
-    """Tensors one after another along an axis; elsewhere their shapes must agree.
+    """Tensors one after another along an axis.
+
+    Raises:
+        ValueError: their shapes differ along another.
 
     >>> import minicnn as mc
     >>> mc.cat([mc.zeros(2, 64, 8, 8), mc.zeros(2, 32, 8, 8)], dim=1).shape
@@ -291,6 +321,9 @@ concat = cat
 def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     """Tensors of one shape side by side along a new axis.
 
+    Raises:
+        ValueError: their shapes differ.
+
     >>> import minicnn as mc
     >>> mc.stack([mc.zeros(3), mc.ones(3)]).shape
     (2, 3)
@@ -307,6 +340,9 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
 
 def split(x: Any, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Any, ...]:
     """x cut along an axis: into pieces of one size (the last may be smaller), or of the sizes given.
+
+    Raises:
+        ValueError: a size below 1; sizes that do not add up to that of the axis.
 
     >>> import minicnn as mc
     >>> [part.shape for part in mc.split(mc.zeros(5, 2), 2)]

@@ -33,7 +33,18 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """What can be told of a training while it runs."""
+    """What can be told of a training while it runs.
+
+    >>> from minicnn import data, models, optim, train
+    >>> class Report(train.Callback):
+    ...     def on_epoch(self, trainer):
+    ...         print(f"epoch {trainer.epoch} is done")
+    >>> digits, model = data.load("digits"), models.create("mlp_300_100")
+    >>> trainer = train.Trainer(model, optim.SGD(model.parameters(), lr=0.1))
+    >>> trainer.fit(digits.train.take(slice(64)), epochs=2, callbacks=[Report()])
+    epoch 1 is done
+    epoch 2 is done
+    """
 
     def on_start(self, trainer: Trainer, epochs: int, steps: int) -> None:
         """Before the first step; an epoch has ``steps`` of them."""
@@ -131,6 +142,16 @@ class SaveBest(Callback):
 
     They are those of the average where the trainer has one. The file can be loaded with
     :func:`minicnn.weights.load`.
+
+    >>> import tempfile
+    >>> from minicnn import data, models, optim, train
+    >>> digits, model = data.load("digits"), models.create("mlp_300_100")
+    >>> trainer = train.Trainer(model, optim.SGD(model.parameters(), lr=0.1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     best = train.SaveBest(f"{folder}/best.safetensors")
+    ...     trainer.fit(digits.train.take(slice(64)), digits.validation, epochs=2, callbacks=[best])
+    ...     print(weights.load(model, best.path))
+    best.safetensors: 6 arrays loaded into mlp_300_100
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

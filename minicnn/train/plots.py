@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,22 +30,19 @@ COUNTS_UP_TO = 20
 
 ROWS, COLUMNS = 6, 8
 MISTAKES = 16
-"""How many of the grid's images are wrong ones at most."""
+"""How many of the grid's images are wrong ones at most, where there are right ones for the rest."""
+
+PANELS = (("loss", "loss", "validation_loss"), ("accuracy", "accuracy", "validation_accuracy"))
+"""The two charts of learning curves: the title, and which figures of an :class:`Epoch` are drawn."""
 
 
 def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> bytes:
     """Loss and accuracy against epochs, for training and validation; ``best`` is marked."""
-    from matplotlib.ticker import MaxNLocator
-
-    figure = _figure(10, 4.2)
+    figure = new_figure(10, 4.2)
     figure.suptitle(title, color=INK)
-    panels = (
-        ("loss", "loss", "validation_loss"),
-        ("accuracy", "accuracy", "validation_accuracy"),
-    )
     numbers = [epoch.number for epoch in history]
     dot = "o" if len(history) < 3 else None
-    for axes, (name, training, validation) in zip(figure.subplots(1, 2), panels, strict=True):
+    for axes, (name, training, validation) in zip(figure.subplots(1, 2), PANELS, strict=True):
         axes.plot(numbers, [getattr(e, training) for e in history], color=BLUE, marker=dot, label="training")
         points = [(e.number, getattr(e, validation)) for e in history if getattr(e, validation) is not None]
         if points:
@@ -53,11 +50,7 @@ def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> b
         if best is not None:
             label = f"best on validation: epoch {best.number}"
             axes.plot(best.number, getattr(best, validation), "D", color=VERMILION, label=label)
-        axes.set_title(name, fontsize=11, color=INK)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(color="#DDDDDD", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
+        _label_epochs(axes, name)
     loss, accuracy = figure.axes
     values = [v for epoch in history for v in (epoch.loss, epoch.validation_loss) if v]
     if values and max(values) > 10 * min(values):  # or all but the first epochs would be flat
@@ -65,7 +58,7 @@ def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> b
     accuracy.set_ylim(top=1.0)
     accuracy.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
     accuracy.legend(frameon=False, loc="lower right")
-    return _png(figure)
+    return as_png(figure)
 
 
 def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> bytes:
@@ -73,7 +66,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> byt
     classes = len(class_names)
     numbered = classes <= COUNTS_UP_TO
     size = min(12, 2.2 + 0.5 * classes)
-    figure = _figure(max(size, 5.5), size + 0.4)
+    figure = new_figure(max(size, 5.5), size + 0.4)
     axes = figure.subplots()
     right = np.eye(classes, dtype=bool)
     # Each kind by its own scale, or a few mistakes among thousands of images would be invisible.
@@ -96,7 +89,18 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> byt
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(title, color=INK, fontsize=11)
-    return _png(figure)
+    return as_png(figure)
+
+
+def _label_epochs(axes: Axes, name: str) -> None:
+    """A chart's title, its axis of whole epochs, and its grid."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(name, fontsize=11, color=INK)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(color="#DDDDDD", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _logarithmic(axes: Axes) -> None:
@@ -112,7 +116,7 @@ def _logarithmic(axes: Axes) -> None:
 
 def classes(figures: Mapping[str, Mapping[str, float]], title: str) -> bytes:
     """Precision, recall and F1 of each class as dots; ``figures`` has them by class and name."""
-    figure = _figure(8, min(16, 1.8 + 0.3 * len(figures)))
+    figure = new_figure(8, min(16, 1.8 + 0.3 * len(figures)))
     axes = figure.subplots()
     y = np.arange(len(figures))
     kinds = (
@@ -133,16 +137,13 @@ def classes(figures: Mapping[str, Mapping[str, float]], title: str) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title, color=INK, fontsize=11)
     figure.legend(frameon=False, loc="outside lower center", fontsize=9)
-    return _png(figure)
+    return as_png(figure)
 
 
 def comparison(runs: Sequence[tuple[str, Sequence[Epoch]]]) -> bytes:
     """The curves of several trainings in one chart: validation drawn through, training dashed."""
-    from matplotlib.ticker import MaxNLocator
-
-    figure = _figure(11, 4.6)
-    panels = (("loss", "loss", "validation_loss"), ("accuracy", "accuracy", "validation_accuracy"))
-    for axes, (name, training, validation) in zip(figure.subplots(1, 2), panels, strict=True):
+    figure = new_figure(11, 4.6)
+    for axes, (name, training, validation) in zip(figure.subplots(1, 2), PANELS, strict=True):
         for i, (title, history) in enumerate(runs):
             colour, validated = COLOURS[i % len(COLOURS)], all(e.validation_loss is not None for e in history)
             numbers = [epoch.number for epoch in history]
@@ -161,11 +162,7 @@ def comparison(runs: Sequence[tuple[str, Sequence[Epoch]]]) -> bytes:
                 alpha=0.7,
                 label=None if validated else title,
             )
-        axes.set_title(name, fontsize=11, color=INK)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(color="#DDDDDD", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
+        _label_epochs(axes, name)
     loss, accuracy = figure.axes
     _logarithmic(loss)
     accuracy.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
@@ -174,7 +171,7 @@ def comparison(runs: Sequence[tuple[str, Sequence[Epoch]]]) -> bytes:
     figure.legend(
         handles, labels, frameon=False, loc="outside lower center", ncols=min(len(runs), 4), fontsize=9
     )
-    return _png(figure)
+    return as_png(figure)
 
 
 def choose_examples(labels: np.ndarray, found: Evaluation, count: int) -> np.ndarray:
@@ -198,7 +195,7 @@ def predictions(dataset: Dataset, split: Split, found: Evaluation, title: str) -
     rows = -(-len(chosen) // COLUMNS)
     short = max(map(len, dataset.class_names)) < 4
     size = 10 if short else 8.5
-    figure = _figure(1.3 * COLUMNS, (1.48 if short else 1.72) * rows + 0.5)
+    figure = new_figure(1.3 * COLUMNS, (1.48 if short else 1.72) * rows + 0.5)
     figure.suptitle(title, color=INK, fontsize=12)
     pixels = dataset.to_pixels(split.images[chosen])
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
@@ -215,7 +212,7 @@ def predictions(dataset: Dataset, split: Split, found: Evaluation, title: str) -
             words += (", is " if short else "\nis ") + dataset.class_names[label]
             axes.set_title(words, fontsize=size, color=VERMILION, fontweight="bold", pad=4)
             _frame(axes, VERMILION, 2.5)
-    return _png(figure)
+    return as_png(figure)
 
 
 def _percent(probability: float) -> str:
@@ -238,13 +235,15 @@ def _frame(axes: Axes, colour: str, width: float) -> None:
     axes.spines[:].set_linewidth(width)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, its sides in inches."""
     from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a window system
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
 
 
-def _png(figure: Any) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """A figure as a file's content."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

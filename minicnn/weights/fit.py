@@ -80,25 +80,16 @@ def _load(
         notes.append(note)
     own = model.state_dict()
     theirs = _under_own_names(arrays, own)
-    head = _head(model)
     missing = [name for name in own if name not in theirs]
     unexpected = [name for name in theirs if name not in own]
     both = [name for name in own if name in theirs]
     misshaped = [name for name in both if theirs[name].shape != own[name].shape]
 
+    head = _head(model)
     faults = Faults(title)
     faults.add("missing", [n for n in missing if not _may_miss(n, head if replace_head else ())])
     faults.add("unexpected", [n for n in unexpected if not _may_be_left(n, own)])
-    wrong = [n for n in misshaped if n not in head or not _differ_in_classes(theirs[n], own[n])]
-    faults.add("of another shape", [f"{n} {theirs[n].shape}, expected {own[n].shape}" for n in wrong])
-    faults.add(
-        "of another kind",
-        [
-            f"{n} {theirs[n].dtype}, expected {own[n].dtype}"
-            for n in both
-            if (theirs[n].dtype.kind == "f") != (own[n].dtype.kind == "f")
-        ],
-    )
+    _add_differences(faults, {n: (theirs[n], own[n]) for n in both}, head)
     faults.check()
     if misshaped and not replace_head:
         old, new = theirs[misshaped[0]].shape[0], own[misshaped[0]].shape[0]
@@ -139,6 +130,26 @@ class Faults:
         """Raise Unreadable if something was noted."""
         if self.lines:
             raise Unreadable(f"does not fit {self.title}; {'; '.join(self.lines)}")
+
+
+def _add_differences(faults: Faults, pairs: Mapping[str, tuple[Any, Any]], head: set[str]) -> None:
+    """Note where the file's array is not like the network's, but for the number of classes in the head."""
+    faults.add(
+        "of another shape",
+        [
+            f"{name} {theirs.shape}, expected {own.shape}"
+            for name, (theirs, own) in pairs.items()
+            if theirs.shape != own.shape and not (name in head and _differ_in_classes(theirs, own))
+        ],
+    )
+    faults.add(
+        "of another kind",
+        [
+            f"{name} {theirs.dtype}, expected {own.dtype}"
+            for name, (theirs, own) in pairs.items()
+            if (theirs.dtype.kind == "f") != (own.dtype.kind == "f")
+        ],
+    )
 
 
 def _title(model: nn.Module) -> str:

@@ -34,7 +34,5 @@ def _array(name: str, content: bytes) -> np.ndarray:
         raise Unreadable(f"{shown(name)} in it holds {shown(dtype)}, not numbers")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise Unreadable(f"damaged, {shown(name)} in it declares the shape {shown(shape)}, its bytes another")
-    array = np.frombuffer(content, dtype, offset=file.tell())
-    return array.astype(dtype.newbyteorder("="), copy=False).reshape(
-        shape, order="F" if column_major else "C"
-    )
+    array = np.frombuffer(content, dtype, offset=file.tell()).astype(dtype.newbyteorder("="), copy=False)
+    return array.reshape(shape, order="F" if column_major else "C")
