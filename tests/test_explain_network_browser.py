@@ -92,7 +92,7 @@ def test_a_unit_by_the_keyboard(browser, path, explained):
     assert numbers(text.partition(at)[2])[0] == float(f"{unit.y:.4g}")
     rows = "[...document.querySelectorAll('.unit tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
     found = browser.run(rows)
-    assert len(found) == 24 < unit.count == 75
+    assert len(found) == 25 < unit.count == 75
     for k, (name, *values) in enumerate(found):
         assert name == f"x[{', '.join(map(str, unit.places[k]))}]"
         columns = unit.x, unit.derivatives, unit.products, unit.sent, unit.to_weights

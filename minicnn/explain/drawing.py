@@ -20,7 +20,7 @@ HEAT = "inferno"
 """From dark to light, evenly to the eye, and the same order without colours."""
 
 PALER = "minicnn_paler"
-"""Orange below 0, white at 0, blue above, all pale enough to write on."""
+"""Blue below 0, white at 0, orange above, as on the pages, all pale enough to write on."""
 
 
 def figure(size: tuple[float, float], title: str) -> Figure:
@@ -31,7 +31,7 @@ def figure(size: tuple[float, float], title: str) -> Figure:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if PALER not in colormaps:
-        colormaps.register(LinearSegmentedColormap.from_list(PALER, ["#F2B880", "#FFFFFF", "#9CC3E6"]))
+        colormaps.register(LinearSegmentedColormap.from_list(PALER, ["#9CC3E6", "#FFFFFF", "#F2B880"]))
     sheet = Figure(figsize=size, dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.08), facecolor="white")
     lines = [textwrap.fill(plain(line), int(11 * size[0])) for line in title.split("\n")]
     sheet.suptitle("\n".join(lines), color=INK, fontsize=13, parse_math=False)

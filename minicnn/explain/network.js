@@ -198,7 +198,8 @@ function likeliest(title, rows) {
 function step() {
   const { lr, before, after, expected, likeliest: [first, then], right, updates, largest } = data.step;
   const words = before === null || after === null ? "The loss is not finite: the numbers of this network have run away."
-    : after < before ? "The loss fell." : "The loss rose: this rate is too large for this image.";
+    : after < before ? "The loss fell." : after > before ? "The loss rose: this rate is too large for this image."
+      : "The loss stayed: the gradients are too small to change it.";
   const section = make("section", { id: "step" }, make("h2", {}, "One step of training"),
     make("p", {}, `Plain SGD on this image alone: w ← w − ${lr} · gw for every parameter. Loss before: ${number(before)}; after: `
       + `${number(after)}. ${words} If the loss were linear, it would have changed by −lr · Σ gw² = ${number(expected)}. `

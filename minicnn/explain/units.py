@@ -15,8 +15,8 @@ from minicnn.functional.conv import Conv2d
 from minicnn.kernels import Window
 from minicnn.tensor import from_numpy
 
-TERMS = 24
-"""The most inputs of a unit that are written out: those with the largest products."""
+TERMS = 25
+"""The most inputs of a unit that are written out: those with the largest products. A 5×5 filter has 25."""
 
 Unit = tuple[int, ...]
 """Where a unit is in its layer's output: (channel, row, column), or (feature,)."""

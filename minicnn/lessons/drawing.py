@@ -73,6 +73,8 @@ def curves(axes: Axes, lines: dict[str, Any], title: str, x: str, y: str, log: s
         axes.set_xscale("log")
     if "y" in log:
         axes.set_yscale("log")
+    if "x" not in log and all(float(place).is_integer() for line in axes.lines for place in line.get_xdata()):
+        axes.xaxis.get_major_locator().set_params(integer=True)  # there is no epoch 1.5
     axes.grid(color="#DDDDDD", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
