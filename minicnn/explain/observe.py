@@ -88,9 +88,14 @@ def which(logits: Tensor, label: int | None) -> Array:
     N, classes = logits.shape
     if label is None:
         return on_the_cpu(logits.data).argmax(axis=1)
+    return np.full(N, check_label(label, classes))
+
+
+def check_label(label: Any, classes: int) -> int:
+    """The label; ValueError if there is no such class."""
     if not isinstance(label, int | np.integer) or not 0 <= label < classes:
         raise ValueError(f"label is {label!r}, but one of 0 to {classes - 1} is expected")
-    return np.full(N, label)
+    return int(label)
 
 
 def score_gradient(logits: Tensor, label: int | None) -> Tensor:
@@ -166,15 +171,35 @@ def feature_maps(model: nn.Module, x: Any, names: Iterable[str] | None = None) -
         names = by_size.values()
     else:
         names = [find_layer(model, x, name).name for name in names]
+    return outputs(model, x, names)
+
+
+def outputs(model: nn.Module, x: Any, names: Iterable[str]) -> dict[str, Array]:
+    """What layers that there are give, without a graph; of one that runs twice, the last."""
     modules = {id(model.get_submodule(name)): name for name in names}
     found: dict[str, Array] = {}
 
     def keep(module: nn.Module, inputs: tuple, output: Any) -> None:
         found[modules[id(module)]] = on_the_cpu(output.data)
 
-    with inference(model), no_grad(), hooked((model.get_submodule(name) for name in names), keep):
+    with inference(model), no_grad(), hooked(map(model.get_submodule, modules.values()), keep):
         model(as_input(model, x, requires_grad=False))
     return {name: found[name] for name in modules.values()}
+
+
+def recorded(model: nn.Module, x: Any, name: str) -> tuple[Tensor, Tensor]:
+    """The pixels and what a layer made of them, with the graph between; no parameter has a part in it.
+
+    Raises NothingToSee where the layer does not depend on the image.
+    """
+    pixels = as_input(model, x)
+    seen: list[Tensor] = []
+    with observed(model):
+        with hooked([model.get_submodule(name)], lambda module, inputs, output: seen.append(output)):
+            model(pixels)
+    if seen[-1].grad_fn is None:
+        raise NothingToSee(f"layer {name!r} does not depend on the image")
+    return pixels, seen[-1]
 
 
 def filters(model: nn.Module) -> tuple[str, Array]:
