@@ -116,16 +116,22 @@ def layers(model: nn.Module, x: Any) -> list[Layer]:
     >>> [layer.name for layer in found if layer.has_maps]
     ['c1', 'tanh1', 's2', 'c3', 'tanh3', 's4']
     """
+    return [layer for layer, own in _ran(model, x) if own]
+
+
+def _ran(model: nn.Module, x: Any) -> list[tuple[Layer, bool]]:
+    """All modules inside a model that gave a tensor, and whether :func:`layers` counts them."""
     names = {id(module): name for name, module in model.named_modules() if name}
-    found: dict[str, Layer] = {}
+    found: dict[str, tuple[Layer, bool]] = {}
     last: list[Any] = [None]
 
     def note(module: nn.Module, inputs: tuple, output: Any) -> None:
-        adaptive = isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d)
-        if isinstance(output, Tensor) and output is not last[0] and not adaptive:
+        if isinstance(output, Tensor):
             name = names[id(module)]
+            adaptive = isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d)
             found.pop(name, None)
-            found[name] = Layer(name, type(module).__name__, output.shape)
+            layer = Layer(name, type(module).__name__, output.shape)
+            found[name] = layer, output is not last[0] and not adaptive
             last[0] = output
 
     inside = [module for module in model.modules() if id(module) in names]
@@ -143,10 +149,13 @@ def last_maps(model: nn.Module, x: Any) -> Layer:
 
 
 def find_layer(model: nn.Module, x: Any, name: str | None) -> Layer:
-    """The layer of that name, or without one :func:`last_maps`; ValueError for one that gives no maps."""
+    """The layer, or block of them, of that name, or without one :func:`last_maps`.
+
+    Raises ValueError for one that gives no maps.
+    """
     if name is None:
         return last_maps(model, x)
-    known = {layer.name: layer for layer in layers(model, x) if len(layer.shape) == 4}
+    known = {layer.name: layer for layer, _ in _ran(model, x) if len(layer.shape) == 4}
     if name not in known:
         raise ValueError(f"layer {unknown(name, known)}")
     return known[name]
@@ -194,9 +203,9 @@ def recorded(model: nn.Module, x: Any, name: str) -> tuple[Tensor, Tensor]:
     """
     pixels = as_input(model, x)
     seen: list[Tensor] = []
-    with observed(model):
-        with hooked([model.get_submodule(name)], lambda module, inputs, output: seen.append(output)):
-            model(pixels)
+    module = model.get_submodule(name)
+    with observed(model), hooked([module], lambda module, inputs, output: seen.append(output)):
+        model(pixels)
     if seen[-1].grad_fn is None:
         raise NothingToSee(f"layer {name!r} does not depend on the image")
     return pixels, seen[-1]

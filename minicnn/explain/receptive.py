@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from minicnn.autograd import Edge, Function, Variable
+from minicnn.autograd import Array, Edge, Function, Variable
 from minicnn.functional.excitation import SqueezeExcitation
 from minicnn.functional.shape import GetItem, Pad
 
@@ -23,6 +23,10 @@ class Box(NamedTuple):
             return self
         (a, b, c, d), (e, f, g, h) = self, other
         return Box(min(a, e), max(b, f), min(c, g), max(d, h))
+
+    def cut(self, image: Array) -> Array:
+        """What lies in the box of an image (C, H, W)."""
+        return image[:, self.top : self.bottom, self.left : self.right]
 
 
 def reach(last: Function, shape: tuple[int, ...], row: int, column: int, image: Variable) -> Box:

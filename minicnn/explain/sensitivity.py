@@ -126,21 +126,25 @@ def deconvolution(
             units.append((c + (channel or 0), row, column))
         return units
 
-    return Projection(project(model, x, found.name, strongest), found.name, units)
+    return Projection(project(model, x, found.name, strongest)[0], found.name, units)
 
 
-def project(model: nn.Module, x: Any, layer: str, choose: Callable[[Array], list[Unit]]) -> Array:
-    """What made one unit of a layer as strong as it is, in each image, by deconvolution.
+def project(
+    model: nn.Module, x: Any, layer: str, choose: Callable[[Array], list[Unit]]
+) -> tuple[Array, list[Box]]:
+    """What made one unit of a layer as strong as it is, in each image, and all that it could see.
 
-    ``choose`` takes the layer's maps (N, C', H', W') and says which unit it is to be in each.
+    ``choose`` takes the layer's maps (N, C', H', W') and says which unit it is to be in each. The first
+    result is by deconvolution, of the shape of x, (N, C, H, W).
     """
     with hooked(rectifiers(model), _rule(guided=False)):
         pixels, maps = recorded(model, x, layer)
     values = on_the_cpu(maps.data)
-    gy = np.zeros_like(values)
-    for n, unit in enumerate(choose(values)):
-        gy[(n, *unit)] = values[(n, *unit)]
-    return _back(pixels, maps, gy)
+    gy, boxes = np.zeros_like(values), []
+    for n, (c, row, column) in enumerate(choose(values)):
+        gy[n, c, row, column] = values[n, c, row, column]
+        boxes.append(reach(maps.grad_fn, maps.shape, row, column, pixels))
+    return _back(pixels, maps, gy), boxes
 
 
 class Field(NamedTuple):
@@ -197,6 +201,11 @@ def receptive_field(
 def rectifiers(model: nn.Module) -> list[nn.Module]:
     """The modules at which the rules differ."""
     return [module for module in model.modules() if type(module) in RECTIFIERS]
+
+
+def without_relu(model: nn.Module) -> str:
+    """What is to be said of deconvolution and guided backprop where the rules do not differ."""
+    return "" if rectifiers(model) else "; without a ReLU in the network, a plain gradient"
 
 
 class _Rectified(Function):

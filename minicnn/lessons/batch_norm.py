@@ -46,7 +46,9 @@ def main(draw: Sketchbook) -> None:
     by_terms = (gy - gy.mean() - xhat * (gy * xhat).mean()) / sigma
     print(f"normalised: mean {xhat.mean():.1e}, standard deviation {xhat.std():.6f}")
     print(f"the three terms give the engine's gradient: {np.allclose(by_terms, x.grad)}")
-    print(f"gx adds up to {x.grad.sum():.0e}, and gx · x̂ to {(x.grad * xhat).sum():.0e}, but for ε both to 0:")
+    print(
+        f"gx adds up to {x.grad.sum():.0e}, and gx · x̂ to {(x.grad * xhat).sum():.0e}, but for ε both to 0:"
+    )
     print("to shift or to stretch the whole batch changes nothing, and the gradient knows it.")
 
     digits = data.load("digits")

@@ -47,8 +47,9 @@ def main(draw: Sketchbook) -> None:
 
     numbers = {"x": (x.item(), float(x.grad)), "w": (w.item(), float(w.grad)), "p = x·w": (p.item(), gs),
                "s = p + x": (s.item(), gs), "loss = s²": (loss.item(), 1.0)}  # fmt: skip
-    returned = {("x", "p = x·w"): gs * w.item(), ("w", "p = x·w"): gs * x.item(), ("p = x·w", "s = p + x"): gs,
-                ("x", "s = p + x"): gs, ("s = p + x", "loss = s²"): gs}  # fmt: skip
+    returned = {("x", "p = x·w"): gs * w.item(), ("w", "p = x·w"): gs * x.item(),
+                ("p = x·w", "s = p + x"): gs, ("x", "s = p + x"): gs,
+                ("s = p + x", "loss = s²"): gs}  # fmt: skip
     with draw.picture("graph", size=5) as axes:
         for (start, end), back in returned.items():
             arrow = {"arrowstyle": "->", "shrinkA": 34, "shrinkB": 34}
