@@ -140,3 +140,14 @@ def test_the_step_is_the_engine_s(browser, path, explained):
     names = ("ant", "bee", NASTY, "dog")
     assert first == [names[k] for k in np.argsort(-step.probabilities_before)]
     assert browser.run("document.querySelector('#step .right td').textContent") == "bee"
+
+
+def test_a_loss_that_stays_did_not_rise(browser, tmp_path):
+    """Of a network that is sure, the gradients are 0, and so is the step."""
+    sure = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    sure[1].weight.data[...] = [[1000], [-1000]]
+    with mc.use("numpy"):
+        page = mc.explain(sure, x=np.ones((1, 1, 2, 2), np.float32), label=0).save(tmp_path / "sure.html")
+    browser.open(page)
+    text = browser.run("document.querySelector('#step p').textContent")
+    assert "Loss before: 0; after: 0. The loss stayed: the gradients are too small to change it." in text
