@@ -64,7 +64,7 @@ def main(draw: Sketchbook) -> None:
             )
             axes.text(column, row - 0.3, f"{value:g}", ha="center", color=BLUE)
             axes.text(column, row + 0.36, f"{gradient:g}", ha="center", color=VERMILION)
-        axes.set_title("blue: forward; red: what comes back, on each edge and in all", fontsize=10)
+        axes.set_title("below: forward; above, and on each arrow: what comes back", fontsize=10)
         axes.set(xlim=(-0.6, 3.6), ylim=(-0.6, 2.6))
         axes.axis("off")
     print("\nTry: loss = x · x · x. How many times does x get something back?")
