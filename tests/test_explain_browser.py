@@ -426,3 +426,7 @@ def test_a_list_has_no_brackets(browser, pages):
     assert browser.run(terms) == [str(int(v)).replace("-", "−") for v in (-8, -7, 9, -2, 6, -5, 2, -1, -9)]
     browser.open(pages("conv2d"))
     assert "· (−" in browser.run("document.querySelector('.terms').textContent")
+    browser.open(pages("cat"))  # nothing is computed there, and one number is not a sum
+    assert browser.run("document.querySelector('.term').firstChild.textContent") == "−5"
+    made_by = browser.run("document.querySelector('.made-by').textContent")
+    assert made_by == "Made by: minicnn explain cat. Computed in float64."

@@ -344,7 +344,7 @@ class Scene {
       const shown = parts.slice(0, PARTS);
       const sign = grid.how === "max" ? "," : "+";
       if (grid.how === "max") line.append("the largest of");
-      shown.forEach((part, number) => line.append(...(number ? [sign] : []), this.part(part, sign === ",")));
+      shown.forEach((part, number) => line.append(...(number ? [sign] : []), this.part(part, sign === "," || shown.length + part.length === 3)));
       if (parts.length > shown.length) line.append(`… and ${parts.length - shown.length} more`);
       line.append(" = ");
     }
@@ -352,7 +352,7 @@ class Scene {
     return line;
   }
 
-  /** One part of a number: its factors, with their names below; of a list, without brackets. */
+  /** One part of a number: its factors, with their names below; where none stands before it, without brackets. */
   part([value, ...factors], listed) {
     const numbers = [];
     const names = [];
@@ -375,6 +375,7 @@ function head() {
   const key = (kind, text) => make("span", { class: `key ${kind}` }, text);
   const facts = make("dl", { class: "facts" },
     ...data.facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
+  const by = data.kernels.length ? `by ${data.kernels.join(", ")} ` : "";
   const singled = data.scenes.some((scene) => scene.steps.some((step) => step.chosen));
   const contents = make("ol", {}, ...data.scenes.map((scene) =>
     make("li", {}, make("a", { href: `#${scene.key}` }, scene.title))));
@@ -392,7 +393,7 @@ function head() {
           " negative, stronger where larger. What takes part in a step is ", key("lit", "framed"),
           ...(singled ? [", the winner, or the number's own place, ", key("chosen", "doubly")] : []),
           "; what it is about has a ", key("now", "bold frame"), "."),
-        make("p", { class: "made-by" }, `Made by: ${data.command}. Computed by ${data.kernels.join(", ")} in float64.`))));
+        make("p", { class: "made-by" }, `Made by: ${data.command}. Computed ${by}in float64.`))));
 }
 
 const scenes = data.scenes.map((scene) => new Scene(scene));
