@@ -13,7 +13,9 @@ import minicnn as mc
 from minicnn import cli, nn
 from minicnn import functional as F
 from minicnn.explain import network, network_page, watch
+from minicnn.explain.cam import grad_cam, occlusion
 from minicnn.explain.receptive import reach
+from minicnn.explain.sensitivity import deconvolution, saliency
 
 SLOW = ["vgg11", "resnet18", "googlenet"]
 
@@ -297,7 +299,7 @@ def test_the_page_has_the_engine_s_numbers(model, explained):
 def test_networks_of_the_literature(name, options):
     mc.manual_seed(0)
     with mc.use("numba"):
-        e = mc.explain(mc.models.create(name, **options), x=image(3, 32))
+        e = mc.explain(mc.models.create(name, **options), x=image(3, 32), pictures=name in SLOW)
     text = e.page()
     assert len(text.encode()) < network_page.LARGEST
     tree = content(text)["tree"]
@@ -371,6 +373,29 @@ def test_no_network():
         mc.explain(3)
     with pytest.raises(ValueError, match=r"must give scores \(N, classes\), but gave \(1, 2, 6, 6\)"):
         mc.explain(nn.Conv2d(1, 2, 3), x=image(1, 8))
+
+
+def test_what_the_answer_rests_on(model, explained):
+    """The page's pictures are what the functions give that others are drawn with."""
+    x = explained.x
+    with mc.use("numpy"):  # anew, as other tests run the model in training, where batch norm learns
+        explained = mc.explain(model, x=x, label=explained.label)
+        found = {view.title: view for view in explained.views}
+        cam = grad_cam(model, x, explained.label)
+        np.testing.assert_array_equal(found["saliency"].values, saliency(model, x, explained.label)[0])
+        np.testing.assert_array_equal(found["Grad-CAM"].values, cam.heat[0])
+        np.testing.assert_array_equal(found["deconvolution"].values, deconvolution(model, x).pixels[0])
+        p = occlusion(model, x, explained.label, stride=1)[0]
+    np.testing.assert_allclose(found["occlusion"].values, p.max() - p)
+    assert cam.layer in found["Grad-CAM"].words
+    assert cam.why in found["Grad-CAM"].words
+    named = content(explained.page())["views"]
+    assert [view["title"] for view in named] == list(found)
+    assert all(("map" in view) != ("picture" in view) for view in named)
+    with mc.use("numpy"):
+        dense = mc.explain(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), x=image(1, 2), label=0)
+        assert mc.explain(model, x=x, label=2, pictures=False).views == ()
+    assert [view.title for view in dense.views] == ["saliency", "guided backprop", "occlusion"]
 
 
 # --------------------------------------------------------------------------------------------- command line

@@ -151,3 +151,22 @@ def test_a_loss_that_stays_did_not_rise(browser, tmp_path):
     browser.open(page)
     text = browser.run("document.querySelector('#step p').textContent")
     assert "Loss before: 0; after: 0. The loss stayed: the gradients are too small to change it." in text
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (320, "dark")])
+def test_what_the_answer_rests_on(browser, path, explained, width, scheme):
+    browser.open(path, width, 800, scheme)
+    captions = browser.run("[...document.querySelectorAll('#rests figcaption')].map(c => c.textContent)")
+    assert captions == [f"{view.title}: {view.words}" for view in explained.views]
+    assert len(captions) == 5
+    edge = "[...document.querySelectorAll('#rests figure')].map(f => f.getBoundingClientRect().right)"
+    assert max(browser.run(edge)) <= width
+    # Grad-CAM, where the page has it: the strength of the orange is the heat
+    cam = next(view for view in explained.views if view.title == "Grad-CAM")
+    canvas = "document.querySelectorAll('#rests .over')[1]"
+    pixels = browser.run(
+        f"(c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data])({canvas})"
+    )
+    alpha = np.reshape(pixels, (*cam.values.shape, 4))[..., 3]
+    np.testing.assert_allclose(alpha, 254 * cam.values / max(cam.values.max(), 1e-12), atol=1.01)
+    assert browser.problems() == []

@@ -94,6 +94,7 @@ def _network(given: argparse.Namespace, options: dict[str, Any]) -> NetworkExpla
         weights=seen.weights,
         class_names=seen.class_names,
         picture=np.asarray(image),
+        pictures=not given.text,
         command=_as_typed(given, options),
     )
 

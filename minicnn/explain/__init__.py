@@ -5,6 +5,7 @@ of a network at work:
 network                  its layers' numbers for one image
 watch, units, receptive  the pass itself, single units, and what they see of the image: receptive fields
 training_step            what one step of training changes
+views                    what its answer rests on
 network_page, network_text
 
 of an operation:

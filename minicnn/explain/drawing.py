@@ -23,6 +23,11 @@ PALER = "minicnn_paler"
 """Blue below 0, white at 0, orange above, as on the pages, all pale enough to write on."""
 
 
+BRIGHTEST = 99.5
+"""The percentile of a gradient's magnitudes from which on they are drawn alike: a few pixels stand out so far
+that, beside the largest, nothing else could be seen."""
+
+
 def figure(size: tuple[float, float], title: str) -> Figure:
     """An empty sheet, width and height in inches; what is too long for a line of its title is wrapped."""
     from matplotlib import colormaps
@@ -75,3 +80,13 @@ def show_image(axes: Axes, image: Array, **options: Any) -> None:
         np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0),
         **{"interpolation": "nearest", **options},
     )
+
+
+def around_grey(values: Array) -> Array:
+    """Signed numbers as colours in 0..1: 0 is grey, and the :data:`BRIGHTEST` are black and white.
+
+    >>> around_grey(np.array([-1.0, 0.0, 1.0]))
+    array([0. , 0.5, 1. ])
+    """
+    largest = np.percentile(np.abs(values), BRIGHTEST) or np.abs(values).max() or 1
+    return np.clip(0.5 + values / (2 * largest), 0, 1)

@@ -15,6 +15,7 @@ from minicnn.explain import units
 from minicnn.explain.document import Shown
 from minicnn.explain.training_step import TrainingStep, training_step
 from minicnn.explain.units import Worked
+from minicnn.explain.views import View, views
 from minicnn.explain.watch import Call, Pass, backward, watched
 from minicnn.summary import Summary, summarize
 from minicnn.tensor import Tensor
@@ -87,6 +88,7 @@ class NetworkExplanation(Shown):
     summary: Summary
     layers: Sequence[Layer]
     step: TrainingStep
+    views: Sequence[View] = ()
     command: str = ""
 
     def __repr__(self) -> str:
@@ -125,6 +127,7 @@ def explain_network(
     weights: str = "",
     class_names: Sequence[str] = (),
     picture: Array | None = None,
+    pictures: bool = True,
     command: str = "",
 ) -> NetworkExplanation:
     """Explain what a network makes of one image; see :func:`minicnn.explain`.
@@ -138,6 +141,7 @@ def explain_network(
         lr: the rate of the training step.
         name, weights: what the network is called, and where its weights are from.
         class_names: one for each logit, or none.
+        pictures: whether to find out what the answer rests on, which the page draws and the text does not.
         picture: x as one sees it, (H, W) or (H, W, 3) in 0..255; without it x, spread from black to white.
 
     Raises:
@@ -175,18 +179,21 @@ def explain_network(
         summary,
         layers,
         training_step(model, run, lr),
+        views(model, x, run.label, class_names[run.label] if class_names else f"class {run.label}")
+        if pictures
+        else (),
         command,
     )
 
 
-def shrink(maps: Array) -> Array:
-    """Maps (C, H, W), of which those above 64 rows or columns become means of square blocks.
+def shrink(maps: Array, side: int = SIDE) -> Array:
+    """Maps (C, H, W), of which those above ``side`` rows or columns become means of square blocks.
 
     >>> shrink(np.arange(130.0).reshape(1, 1, 130))[0, 0, [0, 42, 43]]
     array([  1., 127., 129.])
     """
     H, W = maps.shape[1:]
-    block = -(-max(H, W) // SIDE)
+    block = -(-max(H, W) // side)
     if block == 1:
         return maps
     rows, columns = np.arange(0, H, block), np.arange(0, W, block)

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from minicnn.autograd import Array
-from minicnn.explain.drawing import INK, as_png, bare, caption, figure, show_image
-from minicnn.explain.network_sheets import around_grey
+from minicnn.explain.drawing import INK, around_grey, as_png, bare, caption, figure, show_image
 from minicnn.explain.responses import Patch
 from minicnn.explain.words import number
 
