@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import minicnn
 from minicnn.backend import unknown
@@ -71,7 +71,7 @@ def find_label(text: str | None, names: Sequence[str]) -> int | None:
     raise ValueError(f"--label {text}: {unknown(text, names) if names else 'a number is expected'}")
 
 
-def add_network(parser: Any) -> None:
+def add_network(parser: argparse._ActionsContainer) -> None:
     """The options that say which network it is, and how images become its input."""
     from minicnn.models.preprocessing import CONVENTIONS
 
@@ -86,7 +86,7 @@ def add_network(parser: Any) -> None:
     add("--offline", action="store_true", help="download nothing")
 
 
-def add_seed(parser: Any) -> None:
+def add_seed(parser: argparse._ActionsContainer) -> None:
     """The option ``--seed``, where no other says it."""
     words = f"for --weights {RANDOM} (0)"
     parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help=words)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn import backend, nn
-from minicnn.autograd import Array, as_variable, enable_grad, no_grad
+from minicnn.autograd import Array, Function, as_variable, enable_grad, no_grad
 from minicnn.backend import unknown
 from minicnn.nn.module import inference
 from minicnn.tensor import Tensor
@@ -196,8 +196,10 @@ def outputs(model: nn.Module, x: Any, names: Iterable[str]) -> dict[str, Array]:
     return {name: found[name] for name in modules.values()}
 
 
-def recorded(model: nn.Module, x: Any, name: str) -> tuple[Tensor, Tensor]:
-    """The pixels and what a layer made of them, with the graph between; no parameter has a part in it.
+def recorded(model: nn.Module, x: Any, name: str) -> tuple[Tensor, Tensor, Function]:
+    """The pixels, what a layer made of them, and the last function of the graph between.
+
+    No parameter has a part in it.
 
     Raises NothingToSee where the layer does not depend on the image.
     """
@@ -206,9 +208,10 @@ def recorded(model: nn.Module, x: Any, name: str) -> tuple[Tensor, Tensor]:
     module = model.get_submodule(name)
     with observed(model), hooked([module], lambda module, inputs, output: seen.append(output)):
         model(pixels)
-    if seen[-1].grad_fn is None:
+    last = seen[-1].grad_fn
+    if last is None:
         raise NothingToSee(f"layer {name!r} does not depend on the image")
-    return pixels, seen[-1]
+    return pixels, seen[-1], last
 
 
 def filters(model: nn.Module) -> tuple[str, Array]:

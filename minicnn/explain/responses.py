@@ -117,14 +117,16 @@ def patches(model: nn.Module, split: Split, found: Responses, channel: int) -> l
     C = len(found.values)
     if not isinstance(channel, int | np.integer) or not 0 <= channel < C:
         raise ValueError(f"channel is {channel!r}, but {found.layer} has channels 0 to {C - 1}")
-    made = []
-    for value, (image, row, column) in zip(
-        found.values[channel].tolist(), found.places[channel].tolist(), strict=True
-    ):
-        x, unit = split.images[image : image + 1], (int(channel), row, column)
-        explained, (box,) = project(model, x, found.layer, lambda maps, unit=unit: [unit])
-        made.append(Patch(value, image, unit, box, box.cut(_visible(x[0], split)), box.cut(explained[0])))
-    return made
+    rows = zip(found.values[channel].tolist(), found.places[channel].tolist(), strict=True)
+    return [_patch(model, split, found.layer, value, int(channel), *place) for value, place in rows]
+
+
+def _patch(
+    model: nn.Module, split: Split, layer: str, value: float, channel: int, image: int, row: int, column: int
+) -> Patch:
+    x, unit = split.images[image : image + 1], (channel, row, column)
+    explained, (box,) = project(model, x, layer, lambda maps: [unit])
+    return Patch(value, image, unit, box, box.cut(_visible(x[0], split)), box.cut(explained[0]))
 
 
 def _visible(x: Array, split: Split) -> Array:

@@ -138,12 +138,12 @@ def project(
     result is by deconvolution, of the shape of x, (N, C, H, W).
     """
     with hooked(rectifiers(model), _rule(guided=False)):
-        pixels, maps = recorded(model, x, layer)
+        pixels, maps, last = recorded(model, x, layer)
     values = on_the_cpu(maps.data)
     gy, boxes = np.zeros_like(values), []
     for n, (c, row, column) in enumerate(choose(values)):
         gy[n, c, row, column] = values[n, c, row, column]
-        boxes.append(reach(maps.grad_fn, maps.shape, row, column, pixels))
+        boxes.append(reach(last, maps.shape, row, column, pixels))
     return _back(pixels, maps, gy), boxes
 
 
@@ -191,8 +191,8 @@ def receptive_field(
     passing = (*RECTIFIERS, *SMOOTH, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
     modules = [module for module in model.modules() if isinstance(module, passing)]
     with hooked(modules, _pass_everything):
-        pixels, maps = recorded(model, x, found.name)
-    box = reach(maps.grad_fn, maps.shape, row, column, pixels)  # before backward frees the graph
+        pixels, maps, last = recorded(model, x, found.name)
+    box = reach(last, maps.shape, row, column, pixels)  # before backward frees the graph
     gy = np.zeros(maps.shape, maps.dtype)
     gy[:, :, row, column] = 1
     return Field(np.abs(_back(pixels, maps, gy)).sum(axis=(0, 1)), found.name, unit, box)
