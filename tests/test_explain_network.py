@@ -395,6 +395,9 @@ def test_what_the_answer_rests_on(model, explained):
     with mc.use("numpy"):
         dense = mc.explain(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), x=image(1, 2), label=0)
         assert mc.explain(model, x=x, label=2, pictures=False).views == ()
+        turned = mc.explain(model, x=x, label=2, bgr=True).views
+    for a, b in zip(turned, mc.explain(model, x=x, label=2).views, strict=True):
+        np.testing.assert_array_equal(a.values, b.values[::-1] if b.values.ndim == 3 else b.values)
     assert [view.title for view in dense.views] == ["saliency", "guided backprop", "occlusion"]
 
 

@@ -84,6 +84,15 @@ def test_layers_in_the_order_in_which_they_ran():
     assert found[2].shape == (1, 2, 4, 4)
 
 
+def test_a_block_can_be_asked_for_by_its_name():
+    """It gives what the last layer in it gives, so that it is not listed; but whoever names it means it."""
+    model, x = network("resnet18")
+    assert "layer2" not in [layer.name for layer in layers(model, x)]
+    found = feature_maps(model, x, ["layer2", "layer2.1.relu"])
+    np.testing.assert_array_equal(found["layer2"], found["layer2.1.relu"])
+    assert grad_cam(model, x, layer="layer2").layer == "layer2"
+
+
 def test_feature_maps_are_the_layers_own(tiny):
     model, x = tiny
     model.eval()

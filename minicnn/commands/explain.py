@@ -95,6 +95,7 @@ def _network(given: argparse.Namespace, options: dict[str, Any]) -> NetworkExpla
         class_names=seen.class_names,
         picture=np.asarray(image),
         pictures=not given.text,
+        bgr=seen.preprocessing.channels == "BGR",
         command=_as_typed(given, options),
     )
 

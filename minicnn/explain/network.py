@@ -128,6 +128,7 @@ def explain_network(
     class_names: Sequence[str] = (),
     picture: Array | None = None,
     pictures: bool = True,
+    bgr: bool = False,
     command: str = "",
 ) -> NetworkExplanation:
     """Explain what a network makes of one image; see :func:`minicnn.explain`.
@@ -142,6 +143,7 @@ def explain_network(
         name, weights: what the network is called, and where its weights are from.
         class_names: one for each logit, or none.
         pictures: whether to find out what the answer rests on, which the page draws and the text does not.
+        bgr: whether the channels of x are blue, green, red.
         picture: x as one sees it, (H, W) or (H, W, 3) in 0..255; without it x, spread from black to white.
 
     Raises:
@@ -159,6 +161,7 @@ def explain_network(
         raise ValueError("explain: the network is on a GPU; move it with .cpu()")
     name = name or type(model).__name__
     summary = summarize(model, x.shape[1:], name=name)
+    guessed = label is None
     with watched(model, x, label) as run:
         classes = run.logits.shape[1]
         if class_names and len(class_names) != classes:
@@ -167,21 +170,23 @@ def explain_network(
             )
         backward(run, model)
         layers = _layers(run, summary)
+    step, label = training_step(model, run, lr), run.label
+    del run  # and with it the graph and all gradients, before others are made
+    called = class_names[label] if class_names else f"class {label}"
+    seen = views(model, x, label, called, bgr) if pictures else ()
     return NetworkExplanation(
         name,
         weights,
         model,
         x,
         _visible(x[0]) if picture is None else np.asarray(picture, np.uint8),
-        run.label,
-        label is None,
+        label,
+        guessed,
         class_names,
         summary,
         layers,
-        training_step(model, run, lr),
-        views(model, x, run.label, class_names[run.label] if class_names else f"class {run.label}")
-        if pictures
-        else (),
+        step,
+        seen,
         command,
     )
 

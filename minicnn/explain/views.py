@@ -23,8 +23,10 @@ class View(NamedTuple):
     values: Array
 
 
-def views(model: nn.Module, x: Array, label: int, name: str) -> Sequence[View]:
+def views(model: nn.Module, x: Array, label: int, name: str, bgr: bool = False) -> Sequence[View]:
     """What speaks for a class in an image x (1, C, H, W); without what there is not to see in this network.
+
+    ``name`` is what the class is called. Gradients are in the order red, green, blue; with ``bgr``, x is not.
 
     >>> from minicnn import models
     >>> import numpy as np
@@ -32,7 +34,10 @@ def views(model: nn.Module, x: Array, label: int, name: str) -> Sequence[View]:
     >>> [view.title for view in found]
     ['saliency', 'guided backprop', 'deconvolution', 'Grad-CAM', 'occlusion']
     """
-    return [view for make in VIEWS for view in _seen(make, model, x, label, name)]
+    found = [view for make in VIEWS for view in _seen(make, model, x, label, name)]
+    return [
+        view._replace(values=view.values[::-1]) if bgr and view.values.ndim == 3 else view for view in found
+    ]
 
 
 def _seen(make: Maker, model: nn.Module, x: Array, label: int, name: str) -> Iterator[View]:
