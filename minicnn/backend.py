@@ -244,5 +244,5 @@ def unknown(name: object, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), names, n=1)
     if near and len(names) > 20:  # a long list would bury the suggestion
         return f"{name!r} is unknown; did you mean {near[0]!r}?"
-    hint = f" did you mean {near[0]!r}?" if near else ""
-    return f"{name!r} is unknown;{hint} (known: {', '.join(names)})"
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{name!r} is unknown{hint} (known: {', '.join(names)})"

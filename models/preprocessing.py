@@ -124,7 +124,7 @@ def convention(name: str, size: int) -> Preprocessing:
     341
     >>> convention("tensorflow", 224)
     Traceback (most recent call last):
-    ValueError: preprocessing 'tensorflow' is unknown; (known: caffe, inception, tf, torch, torchvision)
+    ValueError: preprocessing 'tensorflow' is unknown (known: caffe, inception, tf, torch, torchvision)
     """
     if name not in CONVENTIONS:
         raise ValueError(f"preprocessing {unknown(name, CONVENTIONS)}")

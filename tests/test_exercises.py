@@ -57,7 +57,10 @@ def test_two_slips_at_once(name):
     for pair in itertools.combinations(exercise.slips, 2):
         verdict = exercises.check(name, slipping(exercise, *pair))
         if not verdict:
-            allowed = {" and ".join(exercise.slips[s] for s in pair), *(exercise.slips[s] for s in pair)}
+            allowed = {
+                "; and when ".join(exercise.slips[s] for s in pair),
+                *(exercise.slips[s] for s in pair),
+            }
             explained = named(verdict)
             assert len(explained) == len(verdict.faults), (pair, str(verdict))
             assert set(explained) <= allowed or _alike(exercise, pair, explained), (pair, str(verdict))
@@ -155,6 +158,64 @@ def test_an_unknown_mistake_is_located():
         in text
     )
     assert "Right cases: exactly zero" in text
+
+
+def conv2d_backward(gy, x, w, stride, padding, spoil=lambda *gradients: gradients, plus=True):
+    """Every product by itself, in loops."""
+    sides = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+    padded, gw = np.pad(x, sides), np.zeros_like(w)
+    gx = np.zeros_like(padded)
+    KH, KW = w.shape[2:]
+    for n, oc, oh, ow in np.ndindex(*gy.shape):
+        at = np.s_[n, :, oh * stride : oh * stride + KH, ow * stride : ow * stride + KW]
+        back, weights = gy[n, oc, oh, ow] * w[oc], gy[n, oc, oh, ow] * padded[at]
+        gx[at], gw[oc] = (gx[at] + back, gw[oc] + weights) if plus else (back, weights)
+    cut = gx[:, :, padding : padding + x.shape[2], padding : padding + x.shape[3]]
+    return spoil(cut, gw, gy.sum((0, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda gx, gw, gb: (-gx, gw, gb), "It is -1 times what is right, in every case."),
+        (lambda gx, gw, gb: (gx * 1.01, gw, gb), "It is 1.01 times what is right, in every case."),
+        (lambda gx, gw, gb: (gx, gw * 0, gb), "gw is wrong in 6 of 6 cases\n  It is 0 everywhere."),
+        (
+            lambda gx, gw, gb: (gx / len(gx), gw, gb),
+            "In each case it is a number times what is right: 1 (3×3); 1 (3×3, padding 1); 0.5 (1×1, two im",
+        ),
+        (
+            lambda gx, gw, gb: (gw, gx, gb),
+            "gx has shape (1, 1, 3, 3), expected (1, 1, 5, 5): is it gw? gx, gw and gb expected, in this",
+        ),
+        (lambda gx, gw, gb: (gx, gw, [[1], [2, 3]]), "gb is a list of unequal rows; an array expected"),
+        (lambda gx, gw, gb: (gx, gw, gb[None]), "gb has shape (1, 1), expected (1,)"),
+    ],
+)
+def test_mistakes_of_any_exercise(spoil, words):
+    verdict = exercises.check("conv2d_backward", lambda *given: conv2d_backward(*given, spoil))
+    assert words in str(verdict)
+    assert len(verdict.faults) == 1
+
+
+def test_loops_that_forget_to_add():
+    """With a loop for every axis, what overwrites are not windows alone but filters and images, too."""
+    text = str(exercises.check("conv2d_backward", lambda *given: conv2d_backward(*given, plus=False)))
+    words = EXERCISES["conv2d_backward"].slips["all overwritten"]
+    assert named(text) == [words, words]
+    assert text.count(" is wrong in 6 of 6 cases") == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda gx, gw, gb: (gx.astype("f4"), gw.astype("f4"), gb.astype("f4")),
+        lambda gx, gw, gb: [np.asfortranarray(gx), gw[::-1].copy()[::-1], gb.tolist()],
+        lambda gx, gw, gb: (mc.tensor(gx), mc.tensor(gw), mc.tensor(gb)),
+    ],
+)
+def test_right_in_other_clothes(change):
+    assert exercises.check("conv2d_backward", lambda *given: conv2d_backward(*given, change))
 
 
 def test_convention_where_differences_say_nothing():
@@ -275,6 +336,10 @@ def test_the_command(tmp_path, monkeypatch, capsys):
             r"ValueError: matmul.*\n  at line 3: return z @ x\[:1\]$",
         ),
         ("x = '\\0'\x00", r"mine.py is no Python: "),
+        ("exit()\n", r"SystemExit: the program is ended\n  at line 1: exit\(\)$"),
+        ("def relu_backward(gy, x):\n    quit(3)\n", r"the program is ended\n  at line 2: quit\(3\)$"),
+        ("def relu_backward(gy, x):\n    assert False\n", r"AssertionError\n  at line 2: assert False$"),
+        ("def relu_backward(gy, x):\n    raise KeyboardInterrupt\n", r"stopped\n  at line 2: raise Keyb"),
     ],
 )
 def test_files_that_do_not_run(source, message, tmp_path, capsys):
@@ -291,3 +356,13 @@ def test_wrong_commands(tmp_path, capsys):
     code, _, err = run(capsys, "relu_backward", tmp_path / "none.py")
     assert code == 2
     assert re.search(r"there is no file .*none.py; `minicnn exercise relu_backward --start` makes it", err)
+
+
+def test_a_loop_without_end_is_spoken_of(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("minicnn.commands.exercise.PATIENCE", 0.05)
+    (tmp_path / "slow.py").write_text(
+        "import time\ndef relu_backward(gy, x):\n    time.sleep(0.1)\n    return gy * (x > 0)\n"
+    )
+    code, out, err = run(capsys, "relu_backward", tmp_path / "slow.py")
+    assert (code, out) == (0, "relu_backward: right in all cases\n")
+    assert err.startswith("minicnn: exercise: your file still runs; is there a loop without end? Ctrl-C ")

@@ -113,6 +113,12 @@ def test_pages_load_and_fit(browser, pages, operation):
         assert browser.run("document.documentElement.scrollWidth") <= width
         parts = "[...document.querySelectorAll('figure, .readout, .player')]"
         assert browser.run(f"Math.max(...{parts}.map(p => p.getBoundingClientRect().right))") <= width
+        wide = "[...document.querySelectorAll('.equation')].filter(e => e.scrollWidth > e.clientWidth)"
+        assert browser.run(f"{wide}.map(e => e.textContent)") == []  # a phone shows no scroll bar
+        if width == 1280:  # the first scene begins in sight
+            assert browser.run("document.querySelector('.player').getBoundingClientRect().bottom") < 900
+        marks = e.scenes and any(step.chosen for scene in e.scenes for step in scene.steps)
+        assert bool(browser.run("document.querySelectorAll('.key.chosen').length")) == marks
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -411,3 +417,16 @@ def test_a_notebook_shows_it_inline(browser, tmp_path):
     assert browser.problems() == []
     picture = Image.open(io.BytesIO(browser.screenshot()))
     assert len(picture.convert("RGB").getcolors(1 << 20)) > 50  # text, and cells in their colours
+
+
+def test_a_list_has_no_brackets(browser, pages):
+    """Brackets belong to a factor or a summand, not to one of several that are compared."""
+    browser.open(pages("max_pool2d"))
+    terms = "[...document.querySelectorAll('section:first-of-type .term')].map(t => t.firstChild.textContent)"
+    assert browser.run(terms) == [str(int(v)).replace("-", "−") for v in (-8, -7, 9, -2, 6, -5, 2, -1, -9)]
+    browser.open(pages("conv2d"))
+    assert "· (−" in browser.run("document.querySelector('.terms').textContent")
+    browser.open(pages("cat"))  # nothing is computed there, and one number is not a sum
+    assert browser.run("document.querySelector('.term').firstChild.textContent") == "−5"
+    made_by = browser.run("document.querySelector('.made-by').textContent")
+    assert made_by == "Made by: minicnn explain cat. Computed in float64."

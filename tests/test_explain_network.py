@@ -13,7 +13,9 @@ import minicnn as mc
 from minicnn import cli, nn
 from minicnn import functional as F
 from minicnn.explain import network, network_page, watch
-from minicnn.explain.receptive import receptive_field
+from minicnn.explain.cam import grad_cam, occlusion
+from minicnn.explain.receptive import reach
+from minicnn.explain.sensitivity import deconvolution, saliency
 
 SLOW = ["vgg11", "resnet18", "googlenet"]
 
@@ -167,7 +169,7 @@ def test_receptive_fields_hold_what_gradients_reach(model, explained):
                     gy[0, c, row, column] = 1
                     x.grad = None
                     y.backward(gy, retain_graph=True)
-                    box = receptive_field(y.grad_fn, y.shape, row, column, x)
+                    box = reach(y.grad_fn, y.shape, row, column, x)
                     outside = np.ones((8, 8), bool)
                     outside[box.top : box.bottom, box.left : box.right] = False
                     assert not x.grad[0].sum(0)[outside].any()
@@ -180,11 +182,11 @@ def test_receptive_fields_are_as_computed_by_hand():
     x = mc.zeros(1, 1, 20, 20, requires_grad=True)
     w = mc.ones(1, 1, 3, 3)
     y = F.conv2d(F.conv2d(x, w, stride=2), w)
-    assert receptive_field(y.grad_fn, y.shape, 1, 2, x) == (2, 9, 4, 11)
+    assert reach(y.grad_fn, y.shape, 1, 2, x) == (2, 9, 4, 11)
     y = F.conv2d(F.pad(x, (1, 0, 2, 0)), w)[:, :, 1:, ::2]
-    assert receptive_field(y.grad_fn, y.shape, 3, 2, x) == (2, 5, 3, 6)
+    assert reach(y.grad_fn, y.shape, 3, 2, x) == (2, 5, 3, 6)
     y = x * F.mean(x, (2, 3), keepdim=True)
-    assert receptive_field(y.grad_fn, y.shape, 3, 2, x) == (0, 20, 0, 20)
+    assert reach(y.grad_fn, y.shape, 3, 2, x) == (0, 20, 0, 20)
 
 
 @pytest.mark.slow
@@ -200,7 +202,7 @@ def test_receptive_fields_in_real_networks(name):
                 gy[0, :, 4, 5] = 1
                 run.x.grad = None
                 call.y.backward(gy, retain_graph=True)
-                box = receptive_field(call.watch, call.y.shape, 4, 5, run.x)
+                box = reach(call.watch, call.y.shape, 4, 5, run.x)
                 outside = np.ones((75, 75), bool)
                 outside[box.top : box.bottom, box.left : box.right] = False
                 assert not run.x.grad[0].any(0)[outside].any(), call.path
@@ -297,7 +299,7 @@ def test_the_page_has_the_engine_s_numbers(model, explained):
 def test_networks_of_the_literature(name, options):
     mc.manual_seed(0)
     with mc.use("numba"):
-        e = mc.explain(mc.models.create(name, **options), x=image(3, 32))
+        e = mc.explain(mc.models.create(name, **options), x=image(3, 32), pictures=name in SLOW)
     text = e.page()
     assert len(text.encode()) < network_page.LARGEST
     tree = content(text)["tree"]
@@ -355,8 +357,8 @@ def test_text(explained):
             {"x": np.zeros((2, 2, 8, 8), np.float32)},
             r"x must be one image, \(1, C, H, W\), got \(2, 2, 8, 8\)",
         ),
-        ({"label": 5}, "label 5, but the network has classes 0 to 4"),
-        ({"label": -1}, "label -1"),
+        ({"label": 5}, "label is 5, but one of 0 to 4 is expected"),
+        ({"label": -1}, "label is -1"),
         ({"lr": 0}, "lr must be a number above 0, got 0"),
         ({"class_names": ("a", "b"), "label": None}, "5 classes, but 2 names"),
     ],
@@ -369,8 +371,34 @@ def test_what_cannot_be(model, change, words):
 def test_no_network():
     with pytest.raises(TypeError, match="expected a Module or an operation's name, got int"):
         mc.explain(3)
-    with pytest.raises(ValueError, match="one logit for each class"):
+    with pytest.raises(ValueError, match=r"must give scores \(N, classes\), but gave \(1, 2, 6, 6\)"):
         mc.explain(nn.Conv2d(1, 2, 3), x=image(1, 8))
+
+
+def test_what_the_answer_rests_on(model, explained):
+    """The page's pictures are what the functions give that others are drawn with."""
+    x = explained.x
+    with mc.use("numpy"):  # anew, as other tests run the model in training, where batch norm learns
+        explained = mc.explain(model, x=x, label=explained.label)
+        found = {view.title: view for view in explained.views}
+        cam = grad_cam(model, x, explained.label)
+        np.testing.assert_array_equal(found["saliency"].values, saliency(model, x, explained.label)[0])
+        np.testing.assert_array_equal(found["Grad-CAM"].values, cam.heat[0])
+        np.testing.assert_array_equal(found["deconvolution"].values, deconvolution(model, x).pixels[0])
+        p = occlusion(model, x, explained.label, stride=1)[0]
+    np.testing.assert_allclose(found["occlusion"].values, p.max() - p)
+    assert cam.layer in found["Grad-CAM"].words
+    assert cam.why in found["Grad-CAM"].words
+    named = content(explained.page())["views"]
+    assert [view["title"] for view in named] == list(found)
+    assert all(("map" in view) != ("picture" in view) for view in named)
+    with mc.use("numpy"):
+        dense = mc.explain(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), x=image(1, 2), label=0)
+        assert mc.explain(model, x=x, label=2, pictures=False).views == ()
+        turned = mc.explain(model, x=x, label=2, bgr=True).views
+    for a, b in zip(turned, mc.explain(model, x=x, label=2).views, strict=True):
+        np.testing.assert_array_equal(a.values, b.values[::-1] if b.values.ndim == 3 else b.values)
+    assert [view.title for view in dense.views] == ["saliency", "guided backprop", "occlusion"]
 
 
 # --------------------------------------------------------------------------------------------- command line

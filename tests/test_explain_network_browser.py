@@ -92,7 +92,7 @@ def test_a_unit_by_the_keyboard(browser, path, explained):
     assert numbers(text.partition(at)[2])[0] == float(f"{unit.y:.4g}")
     rows = "[...document.querySelectorAll('.unit tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
     found = browser.run(rows)
-    assert len(found) == 24 < unit.count == 75
+    assert len(found) == 25 < unit.count == 75
     for k, (name, *values) in enumerate(found):
         assert name == f"x[{', '.join(map(str, unit.places[k]))}]"
         columns = unit.x, unit.derivatives, unit.products, unit.sent, unit.to_weights
@@ -140,3 +140,33 @@ def test_the_step_is_the_engine_s(browser, path, explained):
     names = ("ant", "bee", NASTY, "dog")
     assert first == [names[k] for k in np.argsort(-step.probabilities_before)]
     assert browser.run("document.querySelector('#step .right td').textContent") == "bee"
+
+
+def test_a_loss_that_stays_did_not_rise(browser, tmp_path):
+    """Of a network that is sure, the gradients are 0, and so is the step."""
+    sure = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    sure[1].weight.data[...] = [[1000], [-1000]]
+    with mc.use("numpy"):
+        page = mc.explain(sure, x=np.ones((1, 1, 2, 2), np.float32), label=0).save(tmp_path / "sure.html")
+    browser.open(page)
+    text = browser.run("document.querySelector('#step p').textContent")
+    assert "Loss before: 0; after: 0. The loss stayed: the gradients are too small to change it." in text
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (320, "dark")])
+def test_what_the_answer_rests_on(browser, path, explained, width, scheme):
+    browser.open(path, width, 800, scheme)
+    captions = browser.run("[...document.querySelectorAll('#rests figcaption')].map(c => c.textContent)")
+    assert captions == [f"{view.title}: {view.words}" for view in explained.views]
+    assert len(captions) == 5
+    edge = "[...document.querySelectorAll('#rests figure')].map(f => f.getBoundingClientRect().right)"
+    assert max(browser.run(edge)) <= width
+    # Grad-CAM, where the page has it: the strength of the orange is the heat
+    cam = next(view for view in explained.views if view.title == "Grad-CAM")
+    canvas = "document.querySelectorAll('#rests .over')[1]"
+    pixels = browser.run(
+        f"(c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data])({canvas})"
+    )
+    alpha = np.reshape(pixels, (*cam.values.shape, 4))[..., 3]
+    np.testing.assert_allclose(alpha, 254 * cam.values / max(cam.values.max(), 1e-12), atol=1.01)
+    assert browser.problems() == []

@@ -153,3 +153,15 @@ def test_mistakes_are_one_line(capsys, arguments, code, words):
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert words in err
+
+
+def test_colours_mean_what_they_mean_elsewhere():
+    """Positive is orange and negative blue, as on the pages; light enough to be written on."""
+    from matplotlib import colormaps
+
+    filter_sheet.draw(np.zeros((1, 8, 8)), ["sobel_x"], "registers the colours")
+    below, zero, above = (colormaps[filter_sheet.PALER](v)[:3] for v in (0.0, 0.5, 1.0))
+    assert below[2] > below[0]
+    assert above[0] > above[2]
+    assert min(zero) > 0.99
+    assert min(sum(below), sum(above)) > 1.8

@@ -84,6 +84,15 @@ def test_layers_in_the_order_in_which_they_ran():
     assert found[2].shape == (1, 2, 4, 4)
 
 
+def test_a_block_can_be_asked_for_by_its_name():
+    """It gives what the last layer in it gives, so that it is not listed; but whoever names it means it."""
+    model, x = network("resnet18")
+    assert "layer2" not in [layer.name for layer in layers(model, x)]
+    found = feature_maps(model, x, ["layer2", "layer2.1.relu"])
+    np.testing.assert_array_equal(found["layer2"], found["layer2.1.relu"])
+    assert grad_cam(model, x, layer="layer2").layer == "layer2"
+
+
 def test_feature_maps_are_the_layers_own(tiny):
     model, x = tiny
     model.eval()
@@ -337,7 +346,7 @@ def test_occlusion_that_covers_nothing_leaves_the_probability():
             grad_cam,
             {"layer": "s5"},
             ValueError,
-            r"layer 's5' is unknown; \(known: c1, c3, s2, s4, tanh1, tanh3\)",
+            r"layer 's5' is unknown \(known: c1, c3, s2, s4, tanh1, tanh3\)",
         ),
         (grad_cam, {"layer": "f6"}, ValueError, "layer 'f6' is unknown"),
         (deconvolution, {"channel": 16}, ValueError, "channel is 16, but one of 0 to 15 is expected"),
@@ -490,10 +499,10 @@ def test_a_network_without_convolutions(look):
     ("arguments", "given", "words"),
     [
         ((), {"network": "resnet81"}, "network 'resnet81' is unknown; did you mean"),
-        ((), {"network": "lenet5"}, "lenet5 has no published weights"),
+        ((), {"network": "lenet5"}, "look lenet5: it has no published weights"),
         ((), {"image": "none.png"}, "none.png: cannot be read"),
-        (("--weights", "x"), {}, "--weights is for a network by name"),
-        (("--label", "12"), {}, "--label '12', but a class's name or its number, 0 to 9, is expected"),
+        (("--weights", "x"), {}, "a network's name with --weights is expected, or a training's folder alone"),
+        (("--label", "12"), {}, "label is 12, but one of 0 to 9 is expected"),
         (("--layer", "c4"), {}, "layer 'c4' is unknown"),
         (("--only", "gradcam"), {}, "'gradcam' is unknown; did you mean 'grad_cam'?"),
         (("--out", "file"), {}, "--out file: a folder is expected, but this is a file"),

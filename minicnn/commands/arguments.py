@@ -38,7 +38,7 @@ def add_model(parser: argparse.ArgumentParser, metavar: str) -> None:
     parser.add_argument("model", metavar=metavar, type=one_of(known), help="one that `minicnn models` lists")
 
 
-def add_data(parser: argparse.ArgumentParser, help: str) -> None:
+def add_data(parser: argparse._ActionsContainer, help: str) -> None:
     """The options ``--data`` and ``--data-dir``; None where they are not given."""
     parser.add_argument("--data", metavar="NAME", help=help, type=data_source, default=None)
     words = "where the data's files are (MINICNN_DATA, else they are downloaded)"

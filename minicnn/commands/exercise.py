@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import threading
 from pathlib import Path
 
 from minicnn.commands.arguments import FAILED, WRONG, Stop, one_of
+
+PATIENCE = 10
+"""Seconds after which a student is told that the file still runs: a right answer takes far less."""
 
 
 def run(given: argparse.Namespace) -> int:
@@ -22,9 +27,20 @@ def run(given: argparse.Namespace) -> int:
         raise Stop(
             WRONG, f"exercise: there is no file {path}; `minicnn exercise {exercise.name} --start` makes it"
         )
-    verdict = run_file(exercise, path)
+    patience = threading.Timer(PATIENCE, _still_running)
+    patience.daemon = True
+    patience.start()
+    try:
+        verdict = run_file(exercise, path)
+    finally:
+        patience.cancel()
     print(verdict)
     return 0 if verdict else FAILED
+
+
+def _still_running() -> None:
+    words = "exercise: your file still runs; is there a loop without end? Ctrl-C stops it, and says where"
+    print(f"minicnn: {words}", file=sys.stderr, flush=True)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

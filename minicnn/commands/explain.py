@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import minicnn
-from minicnn.backend import unknown
-from minicnn.commands.arguments import WRONG, Stop, above_zero, one_of, user_input
-from minicnn.commands.predict import is_training, open_classifier
+from minicnn.commands.arguments import WRONG, Stop, above_zero, user_input
+from minicnn.commands.networks import add_network, find_label, open_network
 from minicnn.explain.options import OPTIONS, as_flag, as_words
 
 if TYPE_CHECKING:
@@ -19,10 +17,6 @@ if TYPE_CHECKING:
 
     from minicnn.explain.document import Explanation
     from minicnn.explain.network import NetworkExplanation
-    from minicnn.predict import Classifier
-
-RANDOM = "random"
-"""In place of weights: as a network is before any training."""
 
 OF_NETWORKS = ("label", "weights", "lr", "invert", "classes", "preprocessing", "offline")
 """The options that go with ``--image``."""
@@ -89,17 +83,19 @@ def _network(given: argparse.Namespace, options: dict[str, Any]) -> NetworkExpla
     from minicnn.data import read_image
     from minicnn.explain.network import explain_network
 
-    seen = _classifier(given, options)
+    seen = open_network(given, "explain", given.operation, _seed(options), quiet=given.text)
     image, x = read_image(given.image, seen.preprocessing, given.invert)
     return explain_network(
         seen.model.cpu(),
         x[None],
-        _label(given.label, seen.class_names),
+        find_label(given.label, seen.class_names),
         given.lr or 0.01,
         name=seen.network,
         weights=seen.weights,
         class_names=seen.class_names,
         picture=np.asarray(image),
+        pictures=not given.text,
+        bgr=seen.preprocessing.channels == "BGR",
         command=_as_typed(given, options),
     )
 
@@ -114,55 +110,11 @@ def _as_typed(given: argparse.Namespace, options: dict[str, Any]) -> str:
     return shlex.join([*words, *as_words(options)])
 
 
-def _classifier(given: argparse.Namespace, options: dict[str, Any]) -> Classifier:
-    """The network that is asked for: registered, or what a training left."""
-    folder, known = Path(given.operation), minicnn.models.list()
-    if given.operation not in known and not folder.exists():
-        raise ValueError(
-            f"explain: network {unknown(given.operation, known)} (nor is it a training's folder)"
-        )
-    if given.operation in known and given.weights == RANDOM:
-        return _untrained(given.operation, options)
-    published = given.operation in known and minicnn.models.get_model_weights(given.operation)
-    if given.operation in known and given.weights is None and not published:
-        raise ValueError(
-            f"explain {given.operation}: it has no published weights; give --weights FILE or {RANDOM}, or "
-            "the folder of a training in place of the name"
-        )
-    asked = {"model": given.operation, "weights": given.weights}
-    if given.operation not in known:
-        if given.weights is not None or not is_training(folder):
-            raise ValueError(
-                f"explain {folder}: a network's name with --weights is expected, or a training's folder alone"
-            )
-        asked = {"model": None, "weights": str(folder)}
-    more = {name: getattr(given, name) for name in ("preprocessing", "classes", "offline")}
-    return open_classifier(argparse.Namespace(**asked, **more, json=given.text))
-
-
-def _untrained(name: str, options: dict[str, Any]) -> Classifier:
-    from minicnn.models.preprocessing import Preprocessing, convention
-    from minicnn.predict import Classifier
-
-    seed = OPTIONS["seed"].read(options.get("seed", 0))
-    if seed is None:
+def _seed(options: dict[str, Any]) -> int:
+    found = OPTIONS["seed"].read(options.get("seed", 0))
+    if found is None:
         raise ValueError(f"--seed {options['seed']}: {OPTIONS['seed'].expected} is expected")
-    minicnn.manual_seed(seed)
-    C, size, _ = minicnn.models.info(name).input_shape
-    grey = Preprocessing(size, None, (0.5,), (0.5,), channels="L")
-    how = convention("torchvision", size) if C == 3 else grey
-    return Classifier(name, f"drawn at random, seed {seed}", minicnn.models.create(name), how)
-
-
-def _label(given: str | None, names: Sequence[str]) -> int | None:
-    """A class by its number or its name."""
-    if given is None:
-        return None
-    if given.isascii() and given.isdigit() and given not in names:
-        return int(given)
-    if given not in names:
-        raise ValueError(f"--label {given}: {unknown(given, names) if names else 'a number is expected'}")
-    return names.index(given)
+    return int(found)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -185,21 +137,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_options_of_networks(parser: argparse.ArgumentParser) -> None:
-    from minicnn.models.preprocessing import CONVENTIONS
-
-    add = parser.add_argument_group("a network at work on an image").add_argument
+    group = parser.add_argument_group("a network at work on an image")
+    add = group.add_argument
     add("--image", metavar="FILE", type=Path, help="what the network is shown")
     add("--label", metavar="K", help="the right class, its number or name (what the network says)")
-    add(
-        "--weights",
-        metavar="WEIGHTS",
-        help=f"a published one's name, a file, or {RANDOM}, which --seed draws (the best published)",
-    )
     add("--lr", metavar="RATE", type=above_zero, help="of the training step (0.01)")
     add("--invert", action="store_true", help="light for dark, as for `minicnn predict`")
-    add("--classes", metavar="FILE", type=Path, help="text file with a class's name in each line")
-    add("--preprocessing", metavar="NAME", type=one_of(CONVENTIONS), help="how images are prepared")
-    add("--offline", action="store_true", help="download nothing")
+    add_network(group)
 
 
 def epilog() -> str:

@@ -93,23 +93,32 @@ class Exercise:
         if not isinstance(values, tuple | list) or len(values) != len(self.outputs):
             count = f"{len(values)} values" if isinstance(values, tuple | list) else "one value"
             return {}, f"{where}: the function returns {count}; {_listed(self.outputs)} expected"
-        outputs = dict(zip(self.outputs, map(np.asarray, values), strict=True))
-        for name, expected in self.attempt(**case.arguments).items():
-            fault = self._unlike(name, outputs[name], expected, case)
+        outputs: Outputs = {}
+        for name, value in zip(self.outputs, values, strict=True):
+            try:
+                outputs[name] = np.asarray(value)
+            except ValueError:
+                return {}, f"{where}: {name} is a {type(value).__name__} of unequal rows; an array expected"
+        for name in self.outputs:
+            fault = self._unlike(name, outputs, case)
             if fault:
                 return {}, f"{where}: {fault}"
         return {name: value.astype(float) for name, value in outputs.items()}, ""
 
-    def _unlike(self, name: str, value: Array, expected: Array, case: Case) -> str:
+    def _unlike(self, name: str, outputs: Outputs, case: Case) -> str:
         """Why a value cannot be compared with what is expected: its kind, its shape, or a NaN in it."""
+        value, expected = outputs[name], self.attempt(**case.arguments)
         if value.dtype.kind not in "fiub":
             return f"{name} is of type {value.dtype}; an array of numbers expected"
-        if value.shape != expected.shape:
-            fault = f"{name} has shape {value.shape}, expected {expected.shape}"
+        if value.shape != expected[name].shape:
+            fault = f"{name} has shape {value.shape}, expected {expected[name].shape}"
+            for other in self.outputs:
+                if value.shape == expected[other].shape != outputs[other].shape:
+                    return f"{fault}: is it {other}? {_listed(self.outputs)} expected, in this order"
             for slips in self._combinations():
                 wrong = self.attempt(**case.arguments, slips=slips)[name]
                 if wrong.shape == value.shape and _close(value, wrong):
-                    return f"{fault}; {self._words(slips)}"
+                    return f"{fault}\n  {self._words(slips)}"
             return fault
         if not np.isfinite(value).all():
             return f"{name} has values that are not finite, the first at {_at(~np.isfinite(value))}"
@@ -126,6 +135,8 @@ class Exercise:
         slips = self._recognise(name, given, truths)
         if slips:
             lines.append(self._words(slips))
+        elif multiple := self._multiple(name, given, truths):
+            lines.append(multiple)
         first = wrong[0]
         lines.append(_first_difference(name, self.cases[first], given[first], truths[first]))
         lines.append("Wrong cases: " + "; ".join(self.cases[i].words for i in wrong))
@@ -142,13 +153,29 @@ class Exercise:
                 return slips
         return NO_SLIP
 
+    def _multiple(self, name: str, given: list[Outputs], truths: list[Outputs]) -> str:
+        """What is to be said where an output is a number times what is right, one in all cases or in each."""
+        factors = []
+        for a, b in ((a[name], b[name]) for a, b in zip(given, truths, strict=True)):
+            factors.append(float((a * b).sum() / (b * b).sum()))
+            if not _close(a, factors[-1] * b):
+                return ""
+        if not any(factors):
+            return "It is 0 everywhere."
+        if np.allclose(factors, factors[0], rtol=1e-4):
+            return f"It is {factors[0]:.6g} times what is right, in every case."
+        each = "; ".join(f"{k:.6g} ({case.words})" for k, case in zip(factors, self.cases, strict=True))
+        return f"In each case it is a number times what is right: {each}."
+
     def _combinations(self) -> Iterator[Slips]:
         """Single slips first: the simplest explanation is preferred."""
         for count in (1, 2):
             yield from map(frozenset, itertools.combinations(self.slips, count))
 
     def _words(self, slips: Slips) -> str:
-        return f"It is what you get when {' and '.join(w for s, w in self.slips.items() if s in slips)}."
+        return (
+            f"It is what you get when {'; and when '.join(w for s, w in self.slips.items() if s in slips)}."
+        )
 
 
 @dataclass(frozen=True)

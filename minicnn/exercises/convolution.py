@@ -55,7 +55,8 @@ def _forward_attempt(
         w = w[:, :, ::-1, ::-1]
     step = 1 if "stride" in slips else stride
     before = 0 if "one side" in slips else padding
-    x = np.pad(x, ((0, 0), (0, 0), (before, 2 * padding - before), (before, 2 * padding - before)))
+    if "not padded" not in slips:
+        x = np.pad(x, ((0, 0), (0, 0), (before, 2 * padding - before), (before, 2 * padding - before)))
     KH, KW = w.shape[2:]
     OH, OW = (x.shape[2] - KH) // stride + 1, (x.shape[3] - KW) // stride + 1
     y = np.zeros((x.shape[0], w.shape[0], OH, OW))
@@ -65,7 +66,8 @@ def _forward_attempt(
             channels = -1 if "last channel" in slips else slice(None)
             products = (window * w)[:, :, channels]
             y[:, :, oh, ow] = products.reshape(*y.shape[:2], -1).sum(axis=2)
-    return {"y": y if "no bias" in slips else y + b[:, None, None]}
+    times = 0 if "no bias" in slips else w[0].size if "bias in the sum" in slips else 1
+    return {"y": y + times * b[:, None, None]}
 
 
 CONV2D_FORWARD = Exercise(
@@ -80,7 +82,9 @@ CONV2D_FORWARD = Exercise(
         "stride": "the window moves by one pixel, whatever the stride",
         "one side": "all of the padding comes below and right of the image",
         "last channel": "the channels overwrite each other, and only the last is left",
+        "not padded": "the image is not padded",
         "no bias": "the bias is left out",
+        "bias in the sum": "the bias is added to each product of the sum, not once to the sum",
     },
 )
 
@@ -111,15 +115,19 @@ def _grad_input(gy: Array, w: Array, x_shape: tuple, stride: int, padding: int, 
         w = w[:, :, ::-1, ::-1]
     KH, KW = w.shape[2:]
     step = 1 if "stride ignored" in slips else stride
+    if "all overwritten" in slips:  # the last filter is the last to write
+        gy, w = gy[:, -1:], w[-1:]
     padded = np.zeros((N, C, H + 2 * padding, W + 2 * padding))
     for oh in range(gy.shape[2]):
         for ow in range(gy.shape[3]):
             at = np.s_[:, :, oh * step : oh * step + KH, ow * step : ow * step + KW]
             back = np.einsum("no,ocij->ncij", gy[:, :, oh, ow], w)
-            if "overwritten" in slips:
+            if {"overwritten", "all overwritten"} & slips:
                 padded[at] = back
             else:
                 padded[at] += back
+    if "padding left" in slips:
+        return padded
     cut = 0 if "padding kept" in slips else padding
     return padded[:, :, cut : cut + H, cut : cut + W]
 
@@ -129,13 +137,14 @@ def _grad_weight(gy: Array, x: Array, w_shape: tuple, stride: int, padding: int,
     step = 1 if "stride ignored" in slips else stride
     width = 0 if "padding forgotten" in slips else padding
     x = np.pad(x, ((0, 0), (0, 0), (width, 2 * padding - width), (width, 2 * padding - width)))
-    if "batch not summed" in slips:
+    if {"batch not summed", "all overwritten"} & slips:
         x, gy = x[-1:], gy[-1:]
     gw = np.zeros(w_shape)
     for oh in range(gy.shape[2]):
         for ow in range(gy.shape[3]):
             window = x[:, :, oh * step : oh * step + w_shape[2], ow * step : ow * step + w_shape[3]]
-            gw += np.einsum("no,ncij->ocij", gy[:, :, oh, ow], window)
+            part = np.einsum("no,ncij->ocij", gy[:, :, oh, ow], window)
+            gw = part if {"last window", "all overwritten"} & slips else gw + part
     return gw[:, :, ::-1, ::-1] if "filter flipped" in slips else gw
 
 
@@ -155,8 +164,11 @@ CONV2D_BACKWARD = Exercise(
     attempt=_backward_attempt,
     slips={
         "overwritten": "windows that overlap overwrite each other, in place of adding up",
+        "all overwritten": "each product overwrites what stood there, in place of being added to it",
+        "last window": "each window overwrites what the one before has left, in place of adding up",
         "filter flipped": "the filter is flipped once too often, or not where it must be",
         "padding kept": "the padding is not cut off, and the first rows and columns are taken for the image",
+        "padding left": "the padding is not cut off at all",
         "padding forgotten": "the image is padded below and right only, not on all sides as in the forward",
         "stride ignored": "the window moves by one pixel, whatever the stride",
         "batch not summed": "the images of a batch overwrite each other, and only the last is left",

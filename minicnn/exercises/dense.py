@@ -111,7 +111,7 @@ def _dropout_attempt(gy: Array, mask: Array, p: float, slips: Slips = NO_SLIP) -
     kept = ~mask if "inverted" in slips else mask
     if "no mask" in slips:
         kept = np.ones_like(mask)
-    factor = 1 / p if "wrong rate" in slips else 1 / (1 - p)
+    factor = 1 / p if "wrong rate" in slips else 1 - p if "multiplied" in slips else 1 / (1 - p)
     return {"gx": gy * kept * (1.0 if "not rescaled" in slips else factor)}
 
 
@@ -138,6 +138,7 @@ DROPOUT_BACKWARD = Exercise(
     slips={
         "not rescaled": "what is kept is not divided by 1 − p, as the forward does",
         "wrong rate": "the division is by p, the share that is dropped, not by 1 − p",
+        "multiplied": "what is kept is multiplied by 1 − p, where the forward divides",
         "inverted": "the mask is taken for those that were dropped: it is 1 where a value was kept",
         "no mask": "the mask is left out",
     },
@@ -147,14 +148,14 @@ DROPOUT_BACKWARD = Exercise(
 # --------------------------------------------------------------------------------------------------- loss
 
 
-def _softmax(logits: Array, axis: int = 1) -> Array:
+def _softmax(logits: Array, axis: int | None = 1) -> Array:
     e = np.exp(logits - logits.max(axis=axis, keepdims=True))
     return e / e.sum(axis=axis, keepdims=True)
 
 
 def _cross_entropy_attempt(logits: Array, labels: Array, slips: Slips = NO_SLIP) -> Outputs:
     N, classes = logits.shape
-    g = _softmax(logits, axis=0 if "wrong axis" in slips else 1)
+    g = _softmax(logits, axis=0 if "wrong axis" in slips else None if "no axis" in slips else 1)
     if "no softmax" in slips:
         g = logits.copy()
     if "no target" not in slips:
@@ -188,6 +189,7 @@ CROSS_ENTROPY_BACKWARD = Exercise(
         "no target": "the 1 of the right class is not taken off",
         "sign": "the sign is turned round: the loss would grow",
         "wrong axis": "the softmax runs over the batch, not over the classes",
+        "no axis": "the softmax runs over the whole batch, not over each example's classes",
         "no softmax": "the logits stand where the softmax's probabilities should",
     },
 )

@@ -44,7 +44,7 @@ def run_file(exercise: Exercise, path: Path) -> Verdict:
         return Verdict(exercise.name, (f"{path} is no Python: {words}{line}",))
     try:
         exec(program, vars(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _broken(exercise, path, error)
     function = getattr(module, exercise.name, None)
     if not callable(function):
@@ -53,17 +53,22 @@ def run_file(exercise: Exercise, path: Path) -> Verdict:
         return exercise.check(function)
     except NotImplementedError as error:
         return Verdict(exercise.name, (f"still to be written{_line(path, error)}",))
-    except Exception as error:
+    except KeyboardInterrupt as error:  # in a loop without end, the student's only way out
+        if not _line(path, error):
+            raise
+        return Verdict(exercise.name, (f"stopped{_line(path, error)}",))
+    except (Exception, SystemExit) as error:
         if not _line(path, error):  # a call that does not fit the function has no line in the file
             return Verdict(exercise.name, (f"cannot be called: {error}",))
         return _broken(exercise, path, error)
 
 
-def _broken(exercise: Exercise, path: Path, error: Exception) -> Verdict:
-    return Verdict(exercise.name, (f"{type(error).__name__}: {error}{_line(path, error)}",))
+def _broken(exercise: Exercise, path: Path, error: BaseException) -> Verdict:
+    words = "the program is ended" if isinstance(error, SystemExit) else str(error)
+    return Verdict(exercise.name, (f"{type(error).__name__}{': ' * bool(words)}{words}{_line(path, error)}",))
 
 
-def _line(path: Path, error: Exception) -> str:
+def _line(path: Path, error: BaseException) -> str:
     """The last line of the student's own file on the way to the error."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     return f"\n  at line {frames[-1].lineno}: {frames[-1].line}" if frames else ""

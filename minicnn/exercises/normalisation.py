@@ -38,7 +38,8 @@ def _attempt(gy: Array, x: Array, w: Array, eps: float, slips: Slips = NO_SLIP) 
     if "no mean term" not in slips:
         inner -= gy.mean(axis=axes, keepdims=True)
     if "no variance term" not in slips:
-        inner -= xhat * (gy * xhat).mean(axis=axes, keepdims=True)
+        times = 2 if "variance twice" in slips else 1
+        inner -= times * xhat * (gy * xhat).mean(axis=axes, keepdims=True)
     scale = 1.0 if "no scale" in slips else w[:, None, None]
     gw = gy * (x if "not normalised" in slips else xhat)
     reduce = np.mean if "averaged" in slips else np.sum
@@ -67,6 +68,7 @@ BATCH_NORM_BACKWARD = Exercise(
     slips={
         "no mean term": "the term mean(gy) is missing: x also moves the mean that is taken off",
         "no variance term": "the term x̂ · mean(gy · x̂) is missing: x also moves the variance",
+        "variance twice": "the variance's term is doubled: the slope of a root √v is 1/(2√v)",
         "no scale": "the factor w is left out",
         "not normalised": "gw is made with x: it is x̂, the normalised x, that w multiplies",
         "averaged": "gw and gb are means over the batch and the pixels: they are sums",

@@ -62,12 +62,13 @@ def _max_attempt(gy: Array, x: Array, kernel_size: int, stride: int, slips: Slip
         back = gx[n, c, oh * step : oh * step + K, ow * step : ow * step + K]
         if window.size == 0:  # where a wrong step leads out of the image
             continue
-        value = gy[n, c, oh, ow]
+        value = 1.0 if "no gy" in slips else gy[n, c, oh, ow]
         order = np.abs(window) if "magnitude" in slips else window
         if "spread" in slips:
             back += value / window.size
-        elif "ties" in slips:
-            back += value * (order == order.max())
+        elif {"ties", "shared"} & slips:
+            equal = order == order.max()
+            back += value * equal / (equal.sum() if "shared" in slips else 1)
         else:
             winners = np.argwhere(order == order.max())
             winner = tuple(winners[-1 if "last" in slips else 0])
@@ -96,8 +97,10 @@ MAX_POOL2D_BACKWARD = Exercise(
     slips={
         "overwritten": "a pixel that wins in two windows keeps the last gradient only: they must add up",
         "ties": "of equal numbers in a window each gets the whole gradient: only the first may",
+        "shared": "of equal numbers in a window each gets a share: by convention the first takes it all",
         "last": "of equal numbers in a window the last wins: by convention the first does",
         "spread": "the gradient is spread over the window, as for a mean: the winner takes all",
+        "no gy": "the winner gets 1: by the chain rule it is gy",
         "magnitude": "the winner is the largest in magnitude: -3 does not win over 2",
         "stride": "windows are taken side by side, a window's size apart, whatever the stride",
     },
@@ -133,7 +136,8 @@ def _mean_attempt(
     padded = np.zeros((N, C, H + 2 * padding, W + 2 * padding))
     for oh in range(gy.shape[2]):
         for ow in range(gy.shape[3]):
-            rows, columns = (slice(i * stride, i * stride + K) for i in (oh, ow))
+            step = 1 if "stride ignored" in slips else stride
+            rows, columns = (slice(i * step, i * step + K) for i in (oh, ow))
             divisor = inside[rows, columns].sum() if "inside only" in slips else K * K
             if "one side" in slips:
                 divisor = K
@@ -142,6 +146,8 @@ def _mean_attempt(
                 padded[:, :, rows, columns] = share
             else:
                 padded[:, :, rows, columns] += share
+    if "padding left" in slips:
+        return {"gx": padded}
     cut = 0 if "padding kept" in slips else padding
     return {"gx": padded[:, :, cut : cut + H, cut : cut + W]}
 
@@ -165,5 +171,7 @@ AVG_POOL2D_BACKWARD = Exercise(
         "overwritten": "windows that overlap overwrite each other, in place of adding up",
         "inside only": "the division is by the pixels inside the image: here the padding counts too",
         "padding kept": "the padding is not cut off, and the first rows and columns are taken for the image",
+        "padding left": "the padding is not cut off at all",
+        "stride ignored": "the window moves by one pixel, whatever the stride",
     },
 )

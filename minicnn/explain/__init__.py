@@ -3,8 +3,9 @@
 of a network at work:
 
 network                  its layers' numbers for one image
-watch, units, receptive  the pass itself, single units, and what they see of the image
+watch, units, receptive  the pass itself, single units, and what they see of the image: receptive fields
 training_step            what one step of training changes
+views                    what its answer rests on
 network_page, network_text
 
 of an operation:
@@ -18,11 +19,12 @@ page, text               the same document for a browser and for a terminal
 and pictures, for which functions compute arrays and others draw them:
 
 observe                  a network's layers as they ran, its filters and feature maps
-sensitivity              which pixels matter: saliency, deconvolution, guided backprop, receptive fields
+sensitivity              which pixels matter: saliency, deconvolution, guided backprop
 cam                      where a network looks: Grad-CAM and occlusion
+responses                what units respond to most in a data set
 filters                  image kernels, such as Sobel's, on a photograph
 pictures                 all of these for one network and one image, drawn and put into words
-drawing, filter_sheet, network_sheets
+drawing, filter_sheet, network_sheets, response_sheet
 """
 
 from __future__ import annotations

@@ -20,7 +20,12 @@ HEAT = "inferno"
 """From dark to light, evenly to the eye, and the same order without colours."""
 
 PALER = "minicnn_paler"
-"""Orange below 0, white at 0, blue above, all pale enough to write on."""
+"""Blue below 0, white at 0, orange above, as on the pages, all pale enough to write on."""
+
+
+BRIGHTEST = 99.5
+"""The percentile of a gradient's magnitudes from which on they are drawn alike: a few pixels stand out so far
+that, beside the largest, nothing else could be seen."""
 
 
 def figure(size: tuple[float, float], title: str) -> Figure:
@@ -31,7 +36,7 @@ def figure(size: tuple[float, float], title: str) -> Figure:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if PALER not in colormaps:
-        colormaps.register(LinearSegmentedColormap.from_list(PALER, ["#F2B880", "#FFFFFF", "#9CC3E6"]))
+        colormaps.register(LinearSegmentedColormap.from_list(PALER, ["#9CC3E6", "#FFFFFF", "#F2B880"]))
     sheet = Figure(figsize=size, dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.08), facecolor="white")
     lines = [textwrap.fill(plain(line), int(11 * size[0])) for line in title.split("\n")]
     sheet.suptitle("\n".join(lines), color=INK, fontsize=13, parse_math=False)
@@ -75,3 +80,13 @@ def show_image(axes: Axes, image: Array, **options: Any) -> None:
         np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0),
         **{"interpolation": "nearest", **options},
     )
+
+
+def around_grey(values: Array) -> Array:
+    """Signed numbers as colours in 0..1: 0 is grey, and the :data:`BRIGHTEST` are black and white.
+
+    >>> around_grey(np.array([-1.0, 0.0, 1.0]))
+    array([0. , 0.5, 1. ])
+    """
+    largest = np.percentile(np.abs(values), BRIGHTEST) or np.abs(values).max() or 1
+    return np.clip(0.5 + values / (2 * largest), 0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,4 +74,4 @@ def _write_numbers(axes: Axes, name: str) -> None:
                 fontsize=9 if matrix.shape[1] > 3 else 12,
             )
     divided = "" if filter.divisor == 1 else f"each ÷ {filter.divisor}\n"
-    axes.set_xlabel(f"{divided}{LEGENDS[filter.shown]}", color=INK, fontsize=9)
+    axes.set_xlabel(f"{divided}{fill(LEGENDS[filter.shown], 32)}", color=INK, fontsize=9)

@@ -23,8 +23,8 @@ const bytes = (text) => Uint8Array.from(atob(text), (character) => character.cha
 // ------------------------------------------------------------------------------------------------ pictures
 
 /** The canvas of an image in grey or colours. */
-function photograph({ size: [H, W], grey, pixels }) {
-  const canvas = make("canvas", { width: W, height: H, role: "img", "aria-label": "the image, as the network sees it" });
+function photograph({ size: [H, W], grey, pixels }, name = "the image, as the network sees it") {
+  const canvas = make("canvas", { width: W, height: H, role: "img", "aria-label": name });
   const context = canvas.getContext("2d");
   const picture = context.createImageData(W, H);
   const values = bytes(pixels);
@@ -57,6 +57,19 @@ function seen([top, bottom, left, right]) {
   const style = { top: side(top, H), height: side(bottom - top, H), left: side(left, W), width: side(right - left, W) };
   Object.assign(frame.style, style);
   return make("figure", { class: "picture" }, photograph(data.picture), frame);
+}
+
+/** What the answer rests on: a map laid over the image, or gradients as a picture of their own. */
+function view(about) {
+  const figure = make("figure", { class: "picture" });
+  if (about.picture) figure.append(photograph(about.picture, about.title));
+  else {
+    const over = drawn(about.map, about.size, about.title);
+    over.className = "over";
+    figure.append(make("div", { class: "under" }, photograph(data.picture), over));
+  }
+  figure.append(make("figcaption", {}, make("b", {}, about.title), `: ${about.words}`));
+  return figure;
 }
 
 /** A table; a cell that is an element is put in as it is. It scrolls by itself where it is too wide. */
@@ -198,7 +211,8 @@ function likeliest(title, rows) {
 function step() {
   const { lr, before, after, expected, likeliest: [first, then], right, updates, largest } = data.step;
   const words = before === null || after === null ? "The loss is not finite: the numbers of this network have run away."
-    : after < before ? "The loss fell." : "The loss rose: this rate is too large for this image.";
+    : after < before ? "The loss fell." : after > before ? "The loss rose: this rate is too large for this image."
+      : "The loss stayed: the gradients are too small to change it.";
   const section = make("section", { id: "step" }, make("h2", {}, "One step of training"),
     make("p", {}, `Plain SGD on this image alone: w ← w − ${lr} · gw for every parameter. Loss before: ${number(before)}; after: `
       + `${number(after)}. ${words} If the loss were linear, it would have changed by −lr · Σ gw² = ${number(expected)}. `
@@ -238,4 +252,8 @@ function head() {
 
 const network = make("section", { id: "network" }, make("h2", {}, "The network"), ...data.tree.children.map(module),
   ...(data.tree.children.length ? [] : calls(data.tree)));
-document.body.append(head(), make("main", {}, network, step()));
+const rests = make("section", { id: "rests" }, make("h2", {}, "What the answer rests on"),
+  make("p", {}, `Which pixels matter to ${data.label}, or, by deconvolution, to one unit: ways to ask, which need not agree. `
+    + "Where a map lies over the image, strong orange is where most depends on it."),
+  make("div", { class: "views" }, ...data.views.map(view)));
+document.body.append(head(), make("main", {}, network, ...(data.views.length ? [rests] : []), step()));

@@ -15,6 +15,7 @@ from minicnn.explain import units
 from minicnn.explain.document import Shown
 from minicnn.explain.training_step import TrainingStep, training_step
 from minicnn.explain.units import Worked
+from minicnn.explain.views import View, views
 from minicnn.explain.watch import Call, Pass, backward, watched
 from minicnn.summary import Summary, summarize
 from minicnn.tensor import Tensor
@@ -87,6 +88,7 @@ class NetworkExplanation(Shown):
     summary: Summary
     layers: Sequence[Layer]
     step: TrainingStep
+    views: Sequence[View] = ()
     command: str = ""
 
     def __repr__(self) -> str:
@@ -125,6 +127,8 @@ def explain_network(
     weights: str = "",
     class_names: Sequence[str] = (),
     picture: Array | None = None,
+    pictures: bool = True,
+    bgr: bool = False,
     command: str = "",
 ) -> NetworkExplanation:
     """Explain what a network makes of one image; see :func:`minicnn.explain`.
@@ -138,6 +142,8 @@ def explain_network(
         lr: the rate of the training step.
         name, weights: what the network is called, and where its weights are from.
         class_names: one for each logit, or none.
+        pictures: whether to find out what the answer rests on, which the page draws and the text does not.
+        bgr: whether the channels of x are blue, green, red.
         picture: x as one sees it, (H, W) or (H, W, 3) in 0..255; without it x, spread from black to white.
 
     Raises:
@@ -155,6 +161,7 @@ def explain_network(
         raise ValueError("explain: the network is on a GPU; move it with .cpu()")
     name = name or type(model).__name__
     summary = summarize(model, x.shape[1:], name=name)
+    guessed = label is None
     with watched(model, x, label) as run:
         classes = run.logits.shape[1]
         if class_names and len(class_names) != classes:
@@ -163,30 +170,35 @@ def explain_network(
             )
         backward(run, model)
         layers = _layers(run, summary)
+    step, label = training_step(model, run, lr), run.label
+    del run  # and with it the graph and all gradients, before others are made
+    called = class_names[label] if class_names else f"class {label}"
+    seen = views(model, x, label, called, bgr) if pictures else ()
     return NetworkExplanation(
         name,
         weights,
         model,
         x,
         _visible(x[0]) if picture is None else np.asarray(picture, np.uint8),
-        run.label,
-        label is None,
+        label,
+        guessed,
         class_names,
         summary,
         layers,
-        training_step(model, run, lr),
+        step,
+        seen,
         command,
     )
 
 
-def shrink(maps: Array) -> Array:
-    """Maps (C, H, W), of which those above 64 rows or columns become means of square blocks.
+def shrink(maps: Array, side: int = SIDE) -> Array:
+    """Maps (C, H, W), of which those above ``side`` rows or columns become means of square blocks.
 
     >>> shrink(np.arange(130.0).reshape(1, 1, 130))[0, 0, [0, 42, 43]]
     array([  1., 127., 129.])
     """
     H, W = maps.shape[1:]
-    block = -(-max(H, W) // SIDE)
+    block = -(-max(H, W) // side)
     if block == 1:
         return maps
     rows, columns = np.arange(0, H, block), np.arange(0, W, block)

@@ -15,16 +15,21 @@ import numpy as np
 
 from minicnn import nn
 from minicnn.autograd import Array
+from minicnn.explain.drawing import around_grey
 from minicnn.explain.network import SIDE, Layer, NetworkExplanation, Statistics, shrink
 from minicnn.explain.page import assemble
 from minicnn.explain.training_step import TrainingStep
 from minicnn.explain.units import Worked
+from minicnn.explain.views import View
 
 LARGEST = 5_000_000
 """The most bytes that the page of a network may have."""
 
 NEVER = math.inf
 """The place in the order of what did not run."""
+
+VIEW = 128
+"""The most rows or columns of a picture of what the answer rests on."""
 
 SLICES = 4
 """The most input channels with which a filter is shown."""
@@ -57,6 +62,7 @@ def data(e: NetworkExplanation) -> dict[str, Any]:
         "picture": _picture(e.picture),
         "tree": _tree("", e.model, calls, order),
         "step": _step(e, e.step),
+        "views": [_view(view) for view in e.views],
     }
 
 
@@ -143,6 +149,18 @@ def _unit(unit: Worked) -> dict[str, Any]:
             "constant": _n(unit.constant) if abs(unit.constant) > small else 0,
         }
     return found
+
+
+def _view(view: View) -> dict[str, Any]:
+    """A map as those of layers are; gradients of three channels as the bytes of colours around grey."""
+    values = np.where(np.isfinite(view.values), view.values, 0).astype(np.float64)
+    about = {"title": view.title, "words": view.words}
+    if values.ndim == 2:
+        (values,) = shrink(values[None], VIEW)
+        return about | {"size": list(values.shape), "map": pixels(values[None])[0]}
+    seen = np.rint(around_grey(shrink(values, VIEW)) * 255).astype(np.uint8)
+    seen = seen.transpose(1, 2, 0) if len(seen) == 3 else seen[0]
+    return about | {"picture": _picture(seen)}
 
 
 def _statistics(array: Array) -> list[Any]:

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from minicnn.autograd import Array
-from minicnn.explain.drawing import HEAT, INK, as_png, bare, caption, figure, show_image
+from minicnn.explain.drawing import HEAT, INK, around_grey, as_png, bare, caption, figure, show_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_FILTERS, MOST_MAPS = 64, 12
 """What there is room for: filters on a sheet, and maps in a row of one."""
-
-BRIGHTEST = 99.5
-"""The percentile of a gradient's magnitudes from which on they are drawn alike: a few pixels stand out so far
-that, beside the largest, nothing else could be seen."""
 
 BOX = "#0072B2"
 
@@ -71,16 +67,6 @@ def _frame(axes: Axes, box: tuple[int, int, int, int]) -> None:
     top, bottom, left, right = box
     corner = (left - 0.5, top - 0.5)
     axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, color=BOX, linewidth=2))
-
-
-def around_grey(values: Array) -> Array:
-    """Signed numbers as colours in 0..1: 0 is grey, and the :data:`BRIGHTEST` are black and white.
-
-    >>> around_grey(np.array([-1.0, 0.0, 1.0]))
-    array([0. , 0.5, 1. ])
-    """
-    largest = np.percentile(np.abs(values), BRIGHTEST) or np.abs(values).max() or 1
-    return np.clip(0.5 + values / (2 * largest), 0, 1)
 
 
 def draw_filters(w: Array, title: str) -> bytes:

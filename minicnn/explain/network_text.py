@@ -27,10 +27,12 @@ def write(e: NetworkExplanation, console: Console) -> None:
     console.print(Text(f"one image of {by(e.x.shape[1:])}; label: {e.class_name(e.label)}{said}"))
     console.print(_layers(e))
     step = e.step
+    before, after = (p[e.label] for p in (step.probabilities_before, step.probabilities_after))
     console.print(
         Text(
             f"A step of SGD, w ← w − {step.lr:g} · gw: the loss goes from {number(step.loss_before)} to "
-            f"{number(step.loss_after)}; if it were linear, it would change by {number(step.expected)}."
+            f"{number(step.loss_after)}; if it were linear, it would change by {number(step.expected)}. "
+            f"The probability of {e.class_name(e.label)} goes from {_share(before)} to {_share(after)}."
         )
     )
     console.print(_classes(e))
@@ -64,8 +66,12 @@ def _classes(e: NetworkExplanation) -> Table:
     table.add_column("after it", justify="right")
     before, after = e.step.probabilities_before, e.step.probabilities_after
     for k in (-before).argsort(kind="stable")[:5].tolist():
-        table.add_row(Text(e.class_name(k)), f"{100 * before[k]:.1f} %", f"{100 * after[k]:.1f} %")
+        table.add_row(Text(e.class_name(k)), _share(before[k]), _share(after[k]))
     return table
+
+
+def _share(p: float) -> str:
+    return f"{100 * p:.1f} %"
 
 
 def _changes(e: NetworkExplanation) -> Table:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn import backend, nn
-from minicnn.autograd import Array, as_variable, enable_grad, no_grad
+from minicnn.autograd import Array, Function, as_variable, enable_grad, no_grad
 from minicnn.backend import unknown
 from minicnn.nn.module import inference
 from minicnn.tensor import Tensor
@@ -88,9 +88,14 @@ def which(logits: Tensor, label: int | None) -> Array:
     N, classes = logits.shape
     if label is None:
         return on_the_cpu(logits.data).argmax(axis=1)
+    return np.full(N, check_label(label, classes))
+
+
+def check_label(label: Any, classes: int) -> int:
+    """The label; ValueError if there is no such class."""
     if not isinstance(label, int | np.integer) or not 0 <= label < classes:
         raise ValueError(f"label is {label!r}, but one of 0 to {classes - 1} is expected")
-    return np.full(N, label)
+    return int(label)
 
 
 def score_gradient(logits: Tensor, label: int | None) -> Tensor:
@@ -111,16 +116,22 @@ def layers(model: nn.Module, x: Any) -> list[Layer]:
     >>> [layer.name for layer in found if layer.has_maps]
     ['c1', 'tanh1', 's2', 'c3', 'tanh3', 's4']
     """
+    return [layer for layer, own in _ran(model, x) if own]
+
+
+def _ran(model: nn.Module, x: Any) -> list[tuple[Layer, bool]]:
+    """All modules inside a model that gave a tensor, and whether :func:`layers` counts them."""
     names = {id(module): name for name, module in model.named_modules() if name}
-    found: dict[str, Layer] = {}
+    found: dict[str, tuple[Layer, bool]] = {}
     last: list[Any] = [None]
 
     def note(module: nn.Module, inputs: tuple, output: Any) -> None:
-        adaptive = isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d)
-        if isinstance(output, Tensor) and output is not last[0] and not adaptive:
+        if isinstance(output, Tensor):
             name = names[id(module)]
+            adaptive = isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d)
             found.pop(name, None)
-            found[name] = Layer(name, type(module).__name__, output.shape)
+            layer = Layer(name, type(module).__name__, output.shape)
+            found[name] = layer, output is not last[0] and not adaptive
             last[0] = output
 
     inside = [module for module in model.modules() if id(module) in names]
@@ -138,10 +149,13 @@ def last_maps(model: nn.Module, x: Any) -> Layer:
 
 
 def find_layer(model: nn.Module, x: Any, name: str | None) -> Layer:
-    """The layer of that name, or without one :func:`last_maps`; ValueError for one that gives no maps."""
+    """The layer, or block of them, of that name, or without one :func:`last_maps`.
+
+    Raises ValueError for one that gives no maps.
+    """
     if name is None:
         return last_maps(model, x)
-    known = {layer.name: layer for layer in layers(model, x) if len(layer.shape) == 4}
+    known = {layer.name: layer for layer, _ in _ran(model, x) if len(layer.shape) == 4}
     if name not in known:
         raise ValueError(f"layer {unknown(name, known)}")
     return known[name]
@@ -166,15 +180,38 @@ def feature_maps(model: nn.Module, x: Any, names: Iterable[str] | None = None) -
         names = by_size.values()
     else:
         names = [find_layer(model, x, name).name for name in names]
+    return outputs(model, x, names)
+
+
+def outputs(model: nn.Module, x: Any, names: Iterable[str]) -> dict[str, Array]:
+    """What layers that there are give, without a graph; of one that runs twice, the last."""
     modules = {id(model.get_submodule(name)): name for name in names}
     found: dict[str, Array] = {}
 
     def keep(module: nn.Module, inputs: tuple, output: Any) -> None:
         found[modules[id(module)]] = on_the_cpu(output.data)
 
-    with inference(model), no_grad(), hooked((model.get_submodule(name) for name in names), keep):
+    with inference(model), no_grad(), hooked(map(model.get_submodule, modules.values()), keep):
         model(as_input(model, x, requires_grad=False))
     return {name: found[name] for name in modules.values()}
+
+
+def recorded(model: nn.Module, x: Any, name: str) -> tuple[Tensor, Tensor, Function]:
+    """The pixels, what a layer made of them, and the last function of the graph between.
+
+    No parameter has a part in it.
+
+    Raises NothingToSee where the layer does not depend on the image.
+    """
+    pixels = as_input(model, x)
+    seen: list[Tensor] = []
+    module = model.get_submodule(name)
+    with observed(model), hooked([module], lambda module, inputs, output: seen.append(output)):
+        model(pixels)
+    last = seen[-1].grad_fn
+    if last is None:
+        raise NothingToSee(f"layer {name!r} does not depend on the image")
+    return pixels, seen[-1], last
 
 
 def filters(model: nn.Module) -> tuple[str, Array]:

@@ -142,7 +142,7 @@ OPTIONS = {
     "label_smoothing": Option(
         number(0, 1), "a number from 0 to 1", "the share of a label that goes to all classes", "S"
     ),
-    "seed": Option(whole(0, 2**64 - 1), "a whole number of at least 0", "for the numbers", "N"),
+    "seed": Option(whole(0, 2**64 - 1), "a whole number from 0 to 2⁶⁴ − 1", "for the numbers", "N"),
 }
 
 

@@ -199,7 +199,7 @@ class Scene {
     this.section = make("section", { id: about.key },
       make("h2", {}, about.title),
       ...about.text.map((paragraph) => make("p", {}, paragraph)),
-      ...(about.equation ? [make("div", { class: "equation", tabindex: "0" }, about.equation)] : []),
+      ...(about.equation ? [make("div", { class: "equation" }, about.equation)] : []),
       this.player(), this.stage, this.readout);
     this.go(0);
   }
@@ -344,7 +344,7 @@ class Scene {
       const shown = parts.slice(0, PARTS);
       const sign = grid.how === "max" ? "," : "+";
       if (grid.how === "max") line.append("the largest of");
-      shown.forEach((part, number) => line.append(...(number ? [sign] : []), this.part(part)));
+      shown.forEach((part, number) => line.append(...(number ? [sign] : []), this.part(part, sign === "," || shown.length + part.length === 3)));
       if (parts.length > shown.length) line.append(`… and ${parts.length - shown.length} more`);
       line.append(" = ");
     }
@@ -352,14 +352,15 @@ class Scene {
     return line;
   }
 
-  /** One part of a number: its factors, with their names below. */
-  part([value, ...factors]) {
+  /** One part of a number: its factors, with their names below; where none stands before it, without brackets. */
+  part([value, ...factors], listed) {
     const numbers = [];
     const names = [];
     for (const factor of factors) {
       const grid = typeof factor === "string" ? null : data.grids[factor[0]];
       if (grid) names.push(label(grid, factor[1]));
-      numbers.push(grid ? bracketed(show(frame(grid, this.step)[factor[1]], 4)) : factor);
+      const text = grid ? show(frame(grid, this.step)[factor[1]], 4) : factor;
+      numbers.push(grid && !listed ? bracketed(text) : text);
     }
     const sum = factors.length > 1 ? ` = ${show(value, 4)}` : "";
     const box = make("span", { class: "term" }, numbers.join(" · ") + sum);
@@ -374,22 +375,25 @@ function head() {
   const key = (kind, text) => make("span", { class: `key ${kind}` }, text);
   const facts = make("dl", { class: "facts" },
     ...data.facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
+  const by = data.kernels.length ? `by ${data.kernels.join(", ")} ` : "";
+  const singled = data.scenes.some((scene) => scene.steps.some((step) => step.chosen));
   const contents = make("ol", {}, ...data.scenes.map((scene) =>
     make("li", {}, make("a", { href: `#${scene.key}` }, scene.title))));
   return make("header", {},
     make("div", { class: "top" }, make("h1", {}, data.title), themeButton()),
     make("p", {}, data.words),
-    make("div", { class: "equation", tabindex: "0" }, data.equations.join("\n")),
-    facts,
-    make("nav", { "aria-label": "contents" }, contents),
-    make("p", { class: "hint" }, "Point at any number, or walk to it with Tab and the arrow keys: below the grids is what "
+    make("div", { class: "equation" }, data.equations.join("\n")),
+    make("div", { class: "overview" }, facts, make("nav", { "aria-label": "contents" }, contents),
+      make("p", { class: "hint" }, "Point at any number, or walk to it with Tab and the arrow keys: below the grids is what "
       + "it is made of, and for a derivative the same by finite differences. Where the bold frame is, another number can "
       + "be chosen: click on it, or press Enter. On the player, arrow keys step, Home and End go to the ends, and the "
       + "space bar plays."),
-    make("p", { class: "hint" }, key("positive", "Orange"), " is positive and ", key("negative", "−blue"),
-      " negative, stronger where larger. What takes part in a step is ", key("lit", "framed"), "; what it is about has a ",
-      key("now", "bold frame"), "."),
-    make("p", { class: "made-by" }, `Made by: ${data.command}. Computed by ${data.kernels.join(", ")} in float64.`));
+      make("div", {},
+        make("p", { class: "hint" }, key("positive", "Orange"), " is positive and ", key("negative", "−blue"),
+          " negative, stronger where larger. What takes part in a step is ", key("lit", "framed"),
+          ...(singled ? [", the winner, or the number's own place, ", key("chosen", "doubly")] : []),
+          "; what it is about has a ", key("now", "bold frame"), "."),
+        make("p", { class: "made-by" }, `Made by: ${data.command}. Computed ${by}in float64.`))));
 }
 
 const scenes = data.scenes.map((scene) => new Scene(scene));

@@ -17,7 +17,7 @@ from minicnn.explain.sensitivity import (
     gradient,
     guided_backprop,
     receptive_field,
-    rectifiers,
+    without_relu,
 )
 
 
@@ -89,7 +89,7 @@ def _guided(subject: Subject) -> Drawn:
     return _panels(
         subject,
         ("guided gradient, 0 is grey", "signed", subject.colours(g)),
-        words=words + _without_relu(subject),
+        words=words + without_relu(subject.model),
     )
 
 
@@ -102,12 +102,8 @@ def _deconvolution(subject: Subject) -> Drawn:
     return _panels(
         subject,
         ("projected back, 0 is grey", "signed", subject.colours(found.pixels[0])),
-        words=words + _without_relu(subject),
+        words=words + without_relu(subject.model),
     )
-
-
-def _without_relu(subject: Subject) -> str:
-    return "" if rectifiers(subject.model) else "; without a ReLU in the network, a plain gradient"
 
 
 def _grad_cam(subject: Subject) -> Drawn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from minicnn.autograd import Edge, Function, Variable
+from minicnn.autograd import Array, Edge, Function, Variable
 from minicnn.functional.excitation import SqueezeExcitation
 from minicnn.functional.shape import GetItem, Pad
 
@@ -24,9 +24,13 @@ class Box(NamedTuple):
         (a, b, c, d), (e, f, g, h) = self, other
         return Box(min(a, e), max(b, f), min(c, g), max(d, h))
 
+    def cut(self, image: Array) -> Array:
+        """What lies in the box of an image (C, H, W)."""
+        return image[:, self.top : self.bottom, self.left : self.right]
 
-def receptive_field(last: Function, shape: tuple[int, ...], row: int, column: int, image: Variable) -> Box:
-    """The box of ``image`` that the unit at a row and column of a function's result can depend on.
+
+def reach(last: Function, shape: tuple[int, ...], row: int, column: int, image: Variable) -> Box:
+    """A receptive field: the box of ``image`` on which a function's result at a row and column can depend.
 
     What a convolution or pooling needs is its window, cut off at the edges; element by element, a unit needs
     its own place; any other operation may need its whole input. ``shape`` is that of the result.
@@ -35,7 +39,7 @@ def receptive_field(last: Function, shape: tuple[int, ...], row: int, column: in
     >>> x = mc.zeros(1, 1, 9, 9, requires_grad=True)
     >>> conv, pool = mc.nn.Conv2d(1, 1, 3, padding=1), mc.nn.MaxPool2d(2)
     >>> y = pool(conv(x))
-    >>> receptive_field(y.grad_fn, y.shape, 0, 2, x)
+    >>> reach(y.grad_fn, y.shape, 0, 2, x)
     Box(top=0, bottom=3, left=3, right=7)
     """
     place = Box(row, row + 1, column, column + 1) if len(shape) == 4 else Box(0, 1, 0, 1)

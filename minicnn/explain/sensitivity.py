@@ -33,12 +33,17 @@ from minicnn.explain.observe import (
     hooked,
     observed,
     on_the_cpu,
+    recorded,
     score_gradient,
     scores,
 )
+from minicnn.explain.receptive import Box, reach
 from minicnn.tensor import Tensor
 
 Hook = Callable[[nn.Module, tuple, Any], Any]
+
+Unit = tuple[int, int, int]
+"""Channel, row and column of a layer's maps."""
 
 RECTIFIERS = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
 SMOOTH = (nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.SiLU)
@@ -91,7 +96,7 @@ class Projection(NamedTuple):
 
     pixels: Array
     layer: str
-    units: list[tuple[int, int, int]]
+    units: list[Unit]
 
 
 def deconvolution(
@@ -112,44 +117,58 @@ def deconvolution(
     """
     found = find_layer(model, x, layer)
     _check_channel(channel, found.shape[1])
-    units: list[tuple[int, int, int]] = []
+    units: list[Unit] = []
 
-    def strongest(maps: Array) -> Array:
+    def strongest(maps: Array) -> list[Unit]:
         chosen = slice(None) if channel is None else slice(channel, channel + 1)
-        gy = np.zeros_like(maps)
-        for n, image in enumerate(maps[:, chosen]):
+        for image in maps[:, chosen]:
             c, row, column = (int(i) for i in np.unravel_index(image.argmax(), image.shape))
-            c += channel or 0
-            units.append((c, row, column))
-            gy[n, c, row, column] = maps[n, c, row, column]
-        return gy
+            units.append((c + (channel or 0), row, column))
+        return units
 
+    return Projection(project(model, x, found.name, strongest)[0], found.name, units)
+
+
+def project(
+    model: nn.Module, x: Any, layer: str, choose: Callable[[Array], list[Unit]]
+) -> tuple[Array, list[Box]]:
+    """What made one unit of a layer as strong as it is, in each image, and all that it could see.
+
+    ``choose`` takes the layer's maps (N, C', H', W') and says which unit it is to be in each. The first
+    result is by deconvolution, of the shape of x, (N, C, H, W).
+    """
     with hooked(rectifiers(model), _rule(guided=False)):
-        pixels = _from_layer(model, x, found.name, strongest)
-    return Projection(pixels, found.name, units)
+        pixels, maps, last = recorded(model, x, layer)
+    values = on_the_cpu(maps.data)
+    gy, boxes = np.zeros_like(values), []
+    for n, (c, row, column) in enumerate(choose(values)):
+        gy[n, c, row, column] = values[n, c, row, column]
+        boxes.append(reach(last, maps.shape, row, column, pixels))
+    return _back(pixels, maps, gy), boxes
 
 
 class Field(NamedTuple):
     """A unit's receptive field.
 
-    ``strength`` (H, W) is how much each pixel could move it; ``box`` is (top, bottom, left, right) of the
-    pixels that could at all, with the ends beyond the last.
+    ``strength`` (H, W) is how much each pixel could move it; ``box`` is around the pixels that could at all
+    (:func:`minicnn.explain.receptive.reach`).
     """
 
     strength: Array
     layer: str
     unit: tuple[int, int]
-    box: tuple[int, int, int, int]
+    box: Box
 
 
 def receptive_field(
     model: nn.Module, x: Any, layer: str | None = None, unit: tuple[int, int] | None = None
 ) -> Field:
-    """The pixels that can reach a unit, by the gradient of the sum of all channels at its place.
+    """The pixels that can reach a unit, and how much each could move it.
 
-    Whether they reach it must not depend on the image, so activations pass every gradient, and a maximum is
-    taken to be a mean. The image matters for its size alone, except where layers multiply (squeeze and
-    excitation, response normalisation).
+    Which they are, the layers' windows say. How much is the gradient of the sum of all channels at its place.
+    That must not depend on the image, so activations pass every gradient, and a maximum is taken to be a
+    mean. The image matters for its size alone, except where layers multiply (squeeze and excitation, response
+    normalisation).
 
     Args:
         layer: as in :func:`deconvolution`.
@@ -161,7 +180,7 @@ def receptive_field(
 
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 1, 3))
     >>> receptive_field(model, np.zeros((1, 1, 20, 20), np.float32), unit=(1, 2)).box  # 8 = 3 + 1 + 2·2
-    (2, 10, 4, 12)
+    Box(top=2, bottom=10, left=4, right=12)
     """
     found = find_layer(model, x, layer)
     OH, OW = found.shape[2:]
@@ -169,28 +188,24 @@ def receptive_field(
     if not (0 <= row < OH and 0 <= column < OW):
         raise ValueError(f"unit is {unit}, but {found.name} has {OH}×{OW} of them")
 
-    def one_place(maps: Array) -> Array:
-        gy = np.zeros_like(maps)
-        gy[:, :, row, column] = 1
-        return gy
-
     passing = (*RECTIFIERS, *SMOOTH, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
     modules = [module for module in model.modules() if isinstance(module, passing)]
     with hooked(modules, _pass_everything):
-        strength = np.abs(_from_layer(model, x, found.name, one_place)).sum(axis=(0, 1))
-    (top, bottom), (left, right) = _ends(strength.any(axis=1)), _ends(strength.any(axis=0))
-    return Field(strength, found.name, unit, (top, bottom, left, right))
-
-
-def _ends(reached: Array) -> tuple[int, int]:
-    """The first that is true, and one beyond the last; 0 and 0 if none is."""
-    places = np.flatnonzero(reached)
-    return (int(places[0]), int(places[-1]) + 1) if places.size else (0, 0)
+        pixels, maps, last = recorded(model, x, found.name)
+    box = reach(last, maps.shape, row, column, pixels)  # before backward frees the graph
+    gy = np.zeros(maps.shape, maps.dtype)
+    gy[:, :, row, column] = 1
+    return Field(np.abs(_back(pixels, maps, gy)).sum(axis=(0, 1)), found.name, unit, box)
 
 
 def rectifiers(model: nn.Module) -> list[nn.Module]:
     """The modules at which the rules differ."""
     return [module for module in model.modules() if type(module) in RECTIFIERS]
+
+
+def without_relu(model: nn.Module) -> str:
+    """What is to be said of deconvolution and guided backprop where the rules do not differ."""
+    return "" if rectifiers(model) else "; without a ReLU in the network, a plain gradient"
 
 
 class _Rectified(Function):
@@ -226,16 +241,9 @@ def _pass_everything(module: nn.Module, inputs: tuple, output: Tensor) -> Any:
     return x + 0  # a result of its own, as a hook's None would mean the activation's
 
 
-def _from_layer(model: nn.Module, x: Any, layer: str, start: Callable[[Array], Array]) -> Array:
-    """The gradient to the image of a layer's output, whose upstream gradient ``start`` makes of it."""
-    pixels = as_input(model, x)
-    seen: list[Tensor] = []
-    with observed(model):
-        module = model.get_submodule(layer)
-        with hooked([module], lambda module, inputs, output: seen.append(output)):
-            model(pixels)
-        maps = seen[-1]
-        maps.backward(Tensor(backend.move(start(on_the_cpu(maps.data)), maps.device)))
+def _back(pixels: Tensor, maps: Tensor, gy: Array) -> Array:
+    """The gradient to the image of a layer's output whose upstream gradient is gy."""
+    maps.backward(Tensor(backend.move(gy, maps.device)))
     return _grad_of(pixels)
 
 

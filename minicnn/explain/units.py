@@ -9,14 +9,14 @@ import numpy as np
 
 from minicnn import nn
 from minicnn.autograd import Array, Variable, enable_grad
-from minicnn.explain.receptive import Box, receptive_field
+from minicnn.explain.receptive import Box, reach
 from minicnn.explain.watch import Call
 from minicnn.functional.conv import Conv2d
 from minicnn.kernels import Window
 from minicnn.tensor import from_numpy
 
-TERMS = 24
-"""The most inputs of a unit that are written out: those with the largest products."""
+TERMS = 25
+"""The most inputs of a unit that are written out: those with the largest products. A 5×5 filter has 25."""
 
 Unit = tuple[int, ...]
 """Where a unit is in its layer's output: (channel, row, column), or (feature,)."""
@@ -80,7 +80,7 @@ def _unit(call: Call, unit: Unit, derivatives: Derivatives | None, image: Variab
     y = float(call.y._data[(0, *unit)])
     gy = 0.0 if call.gy is None else float(call.gy[(0, *unit)])
     row, column = unit[1:] if len(unit) == 3 else (0, 0)
-    box = receptive_field(call.watch, call.y.shape, row, column, image)
+    box = reach(call.watch, call.y.shape, row, column, image)
     if derivatives is None or call.x is None:
         none = np.zeros(0)
         return Worked(unit, y, gy, box, 0, np.zeros((0, 1), int), none, none, none, none, None, 0.0, y)

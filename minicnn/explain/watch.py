@@ -11,8 +11,9 @@ import numpy as np
 from minicnn import functional as F
 from minicnn import nn
 from minicnn.autograd import Array, Function, enable_grad
+from minicnn.explain.observe import as_input, hooked, scores, which
 from minicnn.nn.module import inference
-from minicnn.tensor import Tensor, from_numpy
+from minicnn.tensor import Tensor
 
 
 class Watch(Function):
@@ -75,38 +76,23 @@ def watched(model: nn.Module, x: Array, label: int | None) -> Any:
 
     Raises ValueError where the network's output is not one logit for each class, or there is no such label.
     """
-    image, calls, seen = from_numpy(x).requires_grad_(), [], set()
+    image, paths = as_input(model, x), {id(module): path for path, module in model.named_modules()}
+    calls: list[Call] = []
+    seen: set[int] = set()
 
-    def record(path: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-            if not isinstance(output, Tensor):
-                return None
-            single = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], Tensor) else None
-            watch, new = Watch(), id(output._data) not in seen
-            seen.add(id(output._data))
-            y = watch(output)
-            calls.append(Call(path, module, single, y, watch, new))
-            return y
+    def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            return None
+        single = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], Tensor) else None
+        watch, new = Watch(), id(output._data) not in seen
+        seen.add(id(output._data))
+        y = watch(output)
+        calls.append(Call(paths[id(module)], module, single, y, watch, new))
+        return y
 
-        return hook
-
-    handles = [module.register_forward_hook(record(path)) for path, module in model.named_modules()]
-    try:
-        with inference(model), enable_grad():
-            logits = model(image)
-            if not isinstance(logits, Tensor) or logits.ndim != 2:
-                raise ValueError(
-                    "explain: the network must give one logit for each class, of shape (N, classes), but "
-                    f"gives {getattr(logits, 'shape', type(logits).__name__)}"
-                )
-            classes = logits.shape[1]
-            if label is not None and not 0 <= label < classes:
-                raise ValueError(f"explain: label {label}, but the network has classes 0 to {classes - 1}")
-            found = int(logits._data[0].argmax()) if label is None else label
-            yield Pass(image, logits, found, calls)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(model.modules(), record), inference(model), enable_grad():
+        logits = scores(model, image)
+        yield Pass(image, logits, int(which(logits, label)[0]), calls)
 
 
 def backward(run: Pass, model: nn.Module) -> None:

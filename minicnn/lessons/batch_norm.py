@@ -46,7 +46,9 @@ def main(draw: Sketchbook) -> None:
     by_terms = (gy - gy.mean() - xhat * (gy * xhat).mean()) / sigma
     print(f"normalised: mean {xhat.mean():.1e}, standard deviation {xhat.std():.6f}")
     print(f"the three terms give the engine's gradient: {np.allclose(by_terms, x.grad)}")
-    print(f"gx adds up to {x.grad.sum():.0e}, and so does gx · x̂ ({(x.grad * xhat).sum():.0e}):")
+    print(
+        f"gx adds up to {x.grad.sum():.0e}, and gx · x̂ to {(x.grad * xhat).sum():.0e}, but for ε both to 0:"
+    )
     print("to shift or to stretch the whole batch changes nothing, and the gradient knows it.")
 
     digits = data.load("digits")
@@ -55,10 +57,12 @@ def main(draw: Sketchbook) -> None:
     for normalised in (False, True):
         for rate in (0.005, 0.05, 0.5):
             with np.errstate(all="ignore"):
-                losses = train(network(normalised), digits.train, epochs=6, lr=rate)
+                losses = np.array(train(network(normalised), digits.train, epochs=6, lr=rate))
             name = f"{'batch norm' if normalised else 'without'}, rate {rate}"
-            print(f"  {name:<24}{losses[0]:7.3f}{losses[2]:7.3f}{losses[5]:7.3f}")
-            if rate < 0.5 or normalised:
+            finite = np.isfinite(losses).all()
+            three = "".join(f"{v:7.3f}" if np.isfinite(v) else f"{'–':>7}" for v in losses[[0, 2, 5]])
+            print(f"  {name:<24}{three}{'' if finite else '  ran away: not in the picture'}")
+            if finite:
                 lines[name] = losses
     with draw.picture("rates", size=4.5) as axes:
         curves(axes, lines, "six layers on digits", "epoch", "training loss", "y")

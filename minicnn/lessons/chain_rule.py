@@ -14,18 +14,13 @@ with the numbers that flow forward, and those that flow back, by the engine,
 which recorded the graph on the way.
 """
 
+import numpy as np
+
 import minicnn as mc
 from minicnn.lessons.drawing import BLUE, VERMILION, Sketchbook
 
 # Where the picture has each number: name -> (column, row).
 PLACES = {"x": (0, 0), "w": (0, 2), "p = x·w": (1, 1), "s = p + x": (2, 0.5), "loss = s²": (3, 0.5)}
-EDGES = [
-    ("x", "p = x·w"),
-    ("w", "p = x·w"),
-    ("p = x·w", "s = p + x"),
-    ("x", "s = p + x"),
-    ("s = p + x", "loss = s²"),
-]
 
 
 def main(draw: Sketchbook) -> None:
@@ -52,11 +47,16 @@ def main(draw: Sketchbook) -> None:
 
     numbers = {"x": (x.item(), float(x.grad)), "w": (w.item(), float(w.grad)), "p = x·w": (p.item(), gs),
                "s = p + x": (s.item(), gs), "loss = s²": (loss.item(), 1.0)}  # fmt: skip
+    returned = {("x", "p = x·w"): gs * w.item(), ("w", "p = x·w"): gs * x.item(),
+                ("p = x·w", "s = p + x"): gs, ("x", "s = p + x"): gs,
+                ("s = p + x", "loss = s²"): gs}  # fmt: skip
     with draw.picture("graph", size=5) as axes:
-        for start, end in EDGES:
-            axes.annotate(
-                "", PLACES[end], PLACES[start], arrowprops={"arrowstyle": "->", "shrinkA": 34, "shrinkB": 34}
-            )
+        for (start, end), back in returned.items():
+            arrow = {"arrowstyle": "->", "shrinkA": 34, "shrinkB": 34}
+            axes.annotate("", PLACES[end], PLACES[start], arrowprops=arrow)
+            middle = np.mean([PLACES[start], PLACES[end]], axis=0)
+            axes.text(*middle, f"{back:g}", color=VERMILION, fontsize=8, ha="center", va="center",
+                      bbox={"fc": "white", "ec": "none", "pad": 1})  # fmt: skip
         for name, (column, row) in PLACES.items():
             value, gradient = numbers[name]
             axes.text(
@@ -64,7 +64,7 @@ def main(draw: Sketchbook) -> None:
             )
             axes.text(column, row - 0.3, f"{value:g}", ha="center", color=BLUE)
             axes.text(column, row + 0.36, f"{gradient:g}", ha="center", color=VERMILION)
-        axes.set_title("below: forward; above: the gradient that comes back", fontsize=10)
+        axes.set_title("below: forward; above, and on each arrow: what comes back", fontsize=10)
         axes.set(xlim=(-0.6, 3.6), ylim=(-0.6, 2.6))
         axes.axis("off")
     print("\nTry: loss = x · x · x. How many times does x get something back?")

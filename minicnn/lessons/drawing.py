@@ -63,8 +63,12 @@ def image(axes: Axes, pixels: np.ndarray, title: str = "") -> None:
 
 def curves(axes: Axes, lines: dict[str, Any], title: str, x: str, y: str, log: str = "") -> None:
     """Lines with a legend: name -> values, or (places, values); ``log`` names the logarithmic axes."""
+    from matplotlib.ticker import MaxNLocator
+
+    whole = True
     for colour, (name, line) in zip(COLOURS, lines.items(), strict=False):
         places, values = line if isinstance(line, tuple) else (np.arange(1, len(line) + 1), line)
+        whole = whole and not np.any(np.mod(places, 1))
         axes.plot(places, values, label=name, color=colour, marker="o", markersize=3)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
@@ -73,6 +77,8 @@ def curves(axes: Axes, lines: dict[str, Any], title: str, x: str, y: str, log: s
         axes.set_xscale("log")
     if "y" in log:
         axes.set_yscale("log")
+    if "x" not in log and whole:  # there is no epoch 1.5
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#DDDDDD", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)

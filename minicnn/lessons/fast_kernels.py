@@ -1,7 +1,7 @@
 """How fast kernels are fast.
 
-The same convolution, the same products, and times that differ by four orders
-of magnitude:
+The same convolution, the same products, and times that differ by a factor of
+ten thousand and more:
 
     loops      Python handles every product by itself: about a hundred
                instructions each
@@ -53,7 +53,8 @@ def main(draw: Sketchbook) -> None:
     x, w = mc.randn(1, C, SIZE, SIZE), mc.randn(OC, C, 3, 3)
     products = OC * SIZE * SIZE * C * 9
     layer = f"{C} to {OC} maps of {SIZE}×{SIZE}, 3×3"
-    print(f"{layer}: {products / 1e6:.0f} million products; {mc.get_num_threads()} threads")
+    threads = mc.get_num_threads()
+    print(f"{layer}: {products / 1e6:.0f} million products; {threads} thread{'s' if threads > 1 else ''}")
     with mc.use("numpy", conv2d="im2col"):
         exact = F.conv2d(
             mc.tensor(x.numpy().astype("float64")), mc.tensor(w.numpy().astype("float64")), padding=1

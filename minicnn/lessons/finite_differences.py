@@ -8,8 +8,9 @@ nothing but the forward:
     f'(x) ≈ (f(x + h) − f(x − h)) / 2h     wrong by about h²
 
 A smaller h is better, up to a point: f is computed with rounding errors of
-some 10⁻¹⁶ of its size, and h divides them. Between the two lies the best h,
-near 10⁻⁵ in float64. In float32 there is no good one.
+some 10⁻¹⁶ of its size, and h divides them. Between the two lies the best h: in
+float64 near 10⁻⁸ for the first formula and near 10⁻⁵ for the second, which is
+right to a thousand times more. In float32 there is no good one.
 """
 
 import numpy as np

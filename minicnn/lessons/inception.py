@@ -4,11 +4,9 @@ A 1×1 convolution looks at one pixel, and mixes its maps: a dense layer, the
 same for every pixel. C. Szegedy et al. 2015 used it to make maps fewer
 *before* the costly layers, and set windows of several sizes side by side:
 
-    5×5 convolution of 32×32 pixels, 200 maps to 32:          32·32 · 25·200 ·
-                                                              32
-                                                              multiplications
-    1×1 to 16 maps first, then 5×5 from 16 to 32:      32·32 · 200·16 + 32·32 ·
-                                                       25·16 · 32
+    multiplications for 32×32 pixels, from 200 maps to 32:
+    5×5 straight:                        32·32 · 25·200·32
+    1×1 to 16 maps, then 5×5 to 32:      32·32 · (200·16 + 25·16·32)
 """
 
 import numpy as np

@@ -48,7 +48,8 @@ def main(draw: Sketchbook) -> None:
     for name, seen in fields.items():
         rows = np.flatnonzero(seen.any(axis=1))
         more = seen.max() / seen[seen > 0].min()
-        print(f"  {name:<16} sees {len(rows)}×{len(rows)} pixels, the middle in {more:.0f} times the ways")
+        words = f", the middle by {more:.0f} times as many ways as a corner" if more > 1 else ", all alike"
+        print(f"  {name:<16} sees {len(rows)}×{len(rows)} pixels{words}")
     with draw.picture("fields", columns=5, size=2.3) as axes:
         for place, (name, seen) in zip(axes, fields.items(), strict=True):
             grid(place, seen, name)

@@ -1,7 +1,10 @@
 """Write avg_pool2d_backward: the gradient of a mean over windows.
 
-Forward:  y[n, c, oh, ow] = 1/K² Σ_i Σ_j x[n, c, oh·stride + i − padding,
-ow·stride + j − padding],  K = kernel_size
+Forward, with K = kernel_size:
+
+    y[n, c, oh, ow] = 1/K² Σ_i Σ_j x[n, c, h, v]
+
+    with h = oh·stride + i − padding  and  v = ow·stride + j − padding
 
 where x is 0 outside of the image: the padding counts in the mean.
 

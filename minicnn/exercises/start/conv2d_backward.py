@@ -3,12 +3,12 @@
 The forward below multiplies each window of the image with the filters. Every
 product
 
-    x[n, c, h, v] · w[oc, c, i, j]     with h = oh·stride + i, v = ow·stride +
-                                       j in the padded image
+    x[n, c, h, v] · w[oc, c, i, j]     with h = oh·stride + i
+                                       and  v = ow·stride + j
 
-goes into one y[n, oc, oh, ow]. Backward, gy[n, oc, oh, ow] returns to the same
-pixel, times the weight, and to the same weight, times the pixel; all that
-comes back to one place adds up.
+of the padded image goes into one y[n, oc, oh, ow]. Backward, gy[n, oc, oh, ow]
+returns to the same pixel, times the weight, and to the same weight, times the
+pixel; all that comes back to one place adds up.
 
     x   (N, C, H, W)        w   (OC, C, KH, KW)        gy  (N, OC, OH, OW)
 

@@ -1,7 +1,10 @@
 """Write max_pool2d_backward: the gradient of a maximum over windows.
 
-Forward:  y[n, c, oh, ow] = the largest x[n, c, oh·stride + i, ow·stride + j]
-with 0 ≤ i, j < kernel_size
+Forward:
+
+    y[n, c, oh, ow] = the largest x[n, c, oh·stride + i, ow·stride + j]
+
+    with 0 ≤ i, j < kernel_size
 
 Only the winner of a window is felt in y, so the winner takes the gradient. A
 pixel may win in several windows that overlap. Where several are equal, the
