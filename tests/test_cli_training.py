@@ -406,6 +406,21 @@ def test_transfer_in_two_phases_by_command(run):
     assert changed == {"output.weight", "output.bias", "dense2.weight", "dense2.bias"}
 
 
+@pytest.mark.parametrize("lender", ["head", "head/checkpoint.safetensors", "head/weights.safetensors"])
+def test_transfer_in_two_phases_on_photographs(run, lender):
+    """Colour images have constants for each channel, and the second phase takes over those of the first."""
+    photographs("flowers", "train", "test", count=12)
+    options = ("--data", "./flowers", "--epochs", 1, "--no-plots")
+    assert run("train", "tiff_cnn", *options, "--out", "head")[0] == 0
+    start = ("--weights", lender, "--freeze", "base", "--seed", 1)
+    code, out, err = run("train", "tiff_cnn", *start, *options, "--out", "tuned")
+    assert (code, err) == (0, "")
+    assert f"beginning with the weights {lender}\n" in out
+    seen = [checkpoint.read(f"{run}/checkpoint.safetensors").document["about"] for run in ("head", "tuned")]
+    assert seen[0]["data"]["mean"] == seen[1]["data"]["mean"]
+    assert run("train", "tiff_cnn", *start, *options, "--out", "tuned", "--resume")[0] == 0
+
+
 def test_weights_for_other_classes_leave_the_head(run):
     model = models.create("mlp_300_100", num_classes=4)
     train.save_weights(model, "w.safetensors")
@@ -423,11 +438,13 @@ def test_a_training_for_other_classes_does_not_lend_its_head(run):
         features.save(f"{name}.safetensors", replace(made_of_features(2), class_names=tuple(classes)))
     options = ("--epochs", 1, "--no-plots")
     run("train", "mlp_head", "--data", "one.safetensors", "--out", "x", *options)
-    for other, words in (("one", "weights x\n"), ("other", "weights x; output.weight, output.bias freshly")):
-        start = ("--weights", "x", "--data", f"{other}.safetensors", "--out", other)
+    new = "; output.weight, output.bias freshly drawn"
+    cases = (("one", "x", "\n"), ("other", "x", new), ("other", "x/weights.safetensors", new))
+    for other, lender, words in cases:
+        start = ("--weights", lender, "--data", f"{other}.safetensors", "--out", f"{other}-{len(lender)}")
         code, out, _ = run("train", "mlp_head", *start, *options)
         assert code == 0
-        assert words in out
+        assert f"weights {lender}{words}" in out
 
 
 def test_weights_that_do_not_fit(run, small):

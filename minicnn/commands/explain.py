@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import minicnn
 from minicnn.backend import unknown
 from minicnn.commands.arguments import WRONG, Stop, above_zero, one_of, user_input
-from minicnn.commands.predict import is_training, open_classifier
+from minicnn.commands.predict import open_classifier
 from minicnn.explain.options import OPTIONS, as_flag, as_words
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def _classifier(given: argparse.Namespace, options: dict[str, Any]) -> Classifie
         )
     asked = {"model": given.operation, "weights": given.weights}
     if given.operation not in known:
+        from minicnn.train.saved import is_training
+
         if given.weights is not None or not is_training(folder):
             raise ValueError(
                 f"explain {folder}: a network's name with --weights is expected, or a training's folder alone"

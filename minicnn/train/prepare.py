@@ -139,8 +139,13 @@ def as_learnt(dataset: Dataset, options: Options, then: dict[str, Any] | None = 
     """
     if options.weights is None or _published(options) or is_features(options.data):
         return dataset
-    lent = (then["mean"], then["std"]) if then else saved.constants(Path(options.weights))
-    return dataset if lent is None else saved.renormalised(dataset, *map(saved.constant, lent))
+    if then:
+        lent = saved.constant(then["mean"]), saved.constant(then["std"])
+    elif (found := saved.constants(Path(options.weights))) is not None:
+        lent = found
+    else:
+        return dataset
+    return saved.renormalised(dataset, *lent)
 
 
 def is_features(name: str) -> bool:

@@ -104,9 +104,15 @@ def open_run(path: str | Path) -> Trained:
     return Trained(model, options, classes, mean, std, epochs, found.path, preprocessing)
 
 
+def is_training(path: Path) -> bool:
+    """Whether this is what a training left, its folder or a file in it, and not weights alone."""
+    beside = path.name == WEIGHTS and (path.parent / CHECKPOINT).is_file()
+    return path.is_dir() or path.name == CHECKPOINT or beside
+
+
 def constants(path: Path) -> tuple[Constant, Constant] | None:
     """The mean and deviation with which a training saw its images; None for a file of weights alone."""
-    if not path.is_dir() and path.name != CHECKPOINT:
+    if not is_training(path):
         return None
     pixels = _checkpoint(path).document.get("about", {}).get("data")
     return pixels and (constant(pixels["mean"]), constant(pixels["std"]))
@@ -135,7 +141,7 @@ def start_from(model: nn.Module, path: Path, classes: Sequence[str] = ()) -> lis
     :class:`CheckpointError`, both of them ValueError, where something else does not fit; the model is then as
     it was.
     """
-    if not path.is_dir() and path.name != CHECKPOINT:
+    if not is_training(path):
         return _left(weights.load(model, path, replace_head=True))
     found = _checkpoint(path)
     arrays, about = best_of(found.arrays), found.document.get("about", {})
