@@ -32,10 +32,11 @@ def user_input() -> Iterator[None]:
         raise Stop(WRONG, str(error)) from error
 
 
-def add_model(parser: argparse.ArgumentParser, metavar: str) -> None:
-    """The positional argument ``model``, a registered network's name."""
-    known = minicnn.models.list()
-    parser.add_argument("model", metavar=metavar, type=one_of(known), help="one that `minicnn models` lists")
+def add_model(parser: argparse.ArgumentParser, metavar: str, nargs: str | None = None) -> None:
+    """The positional argument ``model``, a registered network's name, None if it is left out."""
+    known = one_of(minicnn.models.list())
+    help = "one that `minicnn models` lists"
+    parser.add_argument("model", metavar=metavar, type=known, nargs=nargs, help=help)
 
 
 def add_data(parser: argparse.ArgumentParser, help: str) -> None:

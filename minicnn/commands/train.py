@@ -11,6 +11,7 @@ from typing import Any
 import minicnn
 from minicnn.commands.arguments import (
     FAILED,
+    WRONG,
     Stop,
     above_zero,
     add_data,
@@ -33,6 +34,10 @@ def run(given: argparse.Namespace) -> int:
     from minicnn.train.prepare import prepare
     from minicnn.train.run import RunError
 
+    if given.model is None and given.repeat is None:
+        raise Stop(WRONG, "train: MODEL is needed, one that `minicnn models` lists")
+    if given.repeat is not None and given.resume:
+        raise Stop(WRONG, "train: --resume goes on with a training, --repeat begins it anew: one of them")
     options = {
         name: value
         for name, value in vars(given).items()
@@ -44,6 +49,7 @@ def run(given: argparse.Namespace) -> int:
             data_dir=given.data_dir,
             out=given.out,
             resume=given.resume,
+            repeat=given.repeat,
             device=given.device,
             workers=given.workers,
             version=minicnn.__version__,
@@ -61,11 +67,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     from minicnn.train.options import DECAYS
     from minicnn.train.recipes import OPTIMIZERS, PAPERS, RECIPES, SCHEDULES
 
-    # The defaults are None here, so that --resume can tell what was given from what was not.
+    # The defaults are None here, so that --resume and --repeat can tell what was given from what was not.
     def option(name: str, metavar: str, help: str, type: Callable[[str], Any] = str) -> None:
         parser.add_argument(name, metavar=metavar, help=help, type=type, default=None)
 
-    add_model(parser, "MODEL")
+    add_model(parser, "MODEL", nargs="?")
     add_data(parser, f"{', '.join(RECIPES)}, a folder or zip of images, or a file of features (digits)")
     option("--recipe", "NAME", "a set-up of the literature, see below", one_of(PAPERS))
     option("--validation", "N", "images held out of the training: a number, or a fraction", part)
@@ -100,6 +106,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     option("--out", "DIR", "folder for everything that is written (runs/MODEL-DATA)", Path)
     parser.add_argument("--resume", action="store_true", help="go on where a training was interrupted")
+    words = "begin a training anew with all its options, but for those given; MODEL may be left out"
+    parser.add_argument("--repeat", metavar="RUN", type=Path, help=words)
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="draw no pictures")
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from minicnn import backend, data, models, nn, optim, random
 from minicnn.autograd import no_grad
@@ -20,11 +17,11 @@ from minicnn.models import pretrained, transfer
 from minicnn.nn.module import inference
 from minicnn.optim import Optimizer
 from minicnn.tensor import from_numpy
-from minicnn.train import checkpoint, features, folders, mixing, saved
-from minicnn.train.checkpoint import Checkpoint, CheckpointError
+from minicnn.train import again, checkpoint, features, folders, mixing, saved
+from minicnn.train.checkpoint import CheckpointError
 from minicnn.train.folders import CHECKPOINT
 from minicnn.train.loop import home
-from minicnn.train.options import Options, complete, resumed
+from minicnn.train.options import Options, complete
 from minicnn.train.recipes import FEATURES_SUFFIX, make_optimizer, make_schedule
 from minicnn.train.run import Run
 from minicnn.train.trainer import Trainer
@@ -45,27 +42,30 @@ def prepare(
     data_dir: str | None = None,
     out: Path | None = None,
     resume: bool = False,
+    repeat: Path | None = None,
     device: str = "cpu",
     workers: int | None = None,
     version: str = "",
 ) -> Run:
     """Get everything ready for a training; ``given`` are the options that are not to be the recipe's.
 
-    Nothing is written. ``device`` may be another one than that of the training that is resumed. ``version``
-    is minicnn's, to be noted in what the training writes.
+    Nothing is written. With ``repeat``, a training's folder or checkpoint, those that are not given are that
+    training's, the model included. ``device`` may be another one than that of the training that is resumed
+    or repeated. ``version`` is minicnn's, to be noted in what the training writes.
 
     Raises ValueError for options that cannot be, a folder that is taken, and a checkpoint that does not fit;
     OSError for files that cannot be read or downloaded.
     """
-    models.info(given["model"])  # an unknown name is to be the first thing that is said
+    if "model" in given:
+        models.info(given["model"])  # an unknown name is to be the first thing that is said
     device = backend.resolve(device)
-    options = complete(given)
+    options, same = (complete(given), None) if repeat is None else again.repeated(repeat, given)
     name = f"{options.model}-{Path(options.data).stem}"
     folder = folders.for_resuming(name, out) if resume else folders.for_new(name, out)
     before, about = None, dict[str, Any]()
     if resume and (folder / CHECKPOINT).exists():
         before = checkpoint.read(folder / CHECKPOINT)
-        options, about = _resumed(before, given)
+        options, about = again.resumed(before, given)
 
     dataset = as_learnt(load_data(options, options.data, data_dir), options, about.get("data"))
     random.manual_seed(options.seed)
@@ -74,41 +74,20 @@ def prepare(
     now: dict[str, Any] = {
         "minicnn": version,
         "options": asdict(options),
-        "data": _fingerprint(dataset),
+        "data": again.fingerprint(dataset),
         "network": network_options(options, dataset),
         "classes": list(dataset.class_names),
         "preprocessing": None if is_features(options.data) else asdict(of_dataset(dataset)),
     }
     if before is not None:
-        _check_data(before, about.get("data"), now["data"], options.data)
+        if other := again.difference(about.get("data"), now["data"]):
+            raise CheckpointError(
+                f"{before.path}: was trained on other data than {options.data!r} is here: {other}"
+            )
         trainer.restore(before)
+    if same is not None and (other := again.difference(same, now["data"])):
+        notes.append(f"{repeat} was trained on other data than {options.data!r} is here: {other}")
     return Run(options, folder, dataset, trainer, now, notes, resume, before is not None, data_dir)
-
-
-def _resumed(before: Checkpoint, given: dict[str, Any]) -> tuple[Options, dict[str, Any]]:
-    """The options to go on with, and what else the checkpoint says of its training."""
-    try:
-        about = before.document["about"]
-        return resumed(about["options"], given, before.document["epoch"]), about
-    except KeyError as error:
-        raise CheckpointError(f"{before.path}: does not say what was trained, it has no {error}") from None
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{before.path}: {error}") from None
-
-
-def _check_data(before: Checkpoint, then: Any, now: dict[str, Any], name: str) -> None:
-    """Raise :class:`CheckpointError` unless the data are those that the training began with."""
-    if then == now:
-        return
-    sizes = then.get("sizes") if isinstance(then, dict) else None
-    detail = ""
-    if isinstance(sizes, list) and sizes != now["sizes"]:
-        detail = f": {_counts(sizes)} images (train, validation, test) then, {_counts(now['sizes'])} now"
-    raise CheckpointError(f"{before.path}: was trained on other data than {name!r} is here{detail}")
-
-
-def _counts(sizes: list[Any]) -> str:
-    return " + ".join(str(size) for size in sizes)
 
 
 def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
@@ -325,14 +304,3 @@ def _sizes_of_pieces(N: int, size: int, pieces: int) -> set[int]:
         piece = -(-n // pieces)
         found |= {piece, n % piece or piece}
     return found
-
-
-def _fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """What tells data apart that a name does not: sizes, normalisation and labels."""
-    labels = b"".join(split.labels.tobytes() for split in dataset.splits().values())
-    return {
-        "sizes": [len(split) for split in dataset.splits().values()],
-        "mean": np.asarray(dataset.mean).tolist(),
-        "std": np.asarray(dataset.std).tolist(),
-        "labels": zlib.crc32(labels),
-    }

@@ -84,7 +84,7 @@ def open_run(path: str | Path) -> Trained:
 
     Raises :class:`CheckpointError` for anything else, in a line that begins with the file's name.
     """
-    found = _checkpoint(Path(path))
+    found = read_checkpoint(Path(path))
     try:
         about = found.document["about"]
         options, pixels = read(about["options"]), about["data"]
@@ -114,7 +114,7 @@ def constants(path: Path) -> tuple[Constant, Constant] | None:
     """The mean and deviation with which a training saw its images; None for a file of weights alone."""
     if not is_training(path):
         return None
-    pixels = _checkpoint(path).document.get("about", {}).get("data")
+    pixels = read_checkpoint(path).document.get("about", {}).get("data")
     return pixels and (constant(pixels["mean"]), constant(pixels["std"]))
 
 
@@ -123,7 +123,11 @@ def constant(value: Any) -> Constant:
     return tuple(map(float, value)) if isinstance(value, list) else float(value)
 
 
-def _checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint of a training's folder, or of a file in it.
+
+    Raises :class:`CheckpointError` for anything else.
+    """
     if path.is_dir():
         if not (path / CHECKPOINT).exists():
             raise CheckpointError(f"{path}: holds no {CHECKPOINT}, so it is not a training's folder")
@@ -143,7 +147,7 @@ def start_from(model: nn.Module, path: Path, classes: Sequence[str] = ()) -> lis
     """
     if not is_training(path):
         return _left(weights.load(model, path, replace_head=True))
-    found = _checkpoint(path)
+    found = read_checkpoint(path)
     arrays, about = best_of(found.arrays), found.document.get("about", {})
     if classes and about.get("classes", list(classes)) != list(classes):
         head = transfer.head_name(model) + "."
