@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,10 +106,11 @@ def draw(dataset: Dataset, chosen: np.ndarray, pixels: list[np.ndarray], title: 
     from matplotlib.figure import Figure
 
     from minicnn.data import NAMES
+    from minicnn.figures import plain, png
 
     rows, columns = len(chosen), len(pixels)
     figure = Figure(figsize=(1.25 * columns + 1, 1.25 * rows + 0.8), dpi=120, layout="constrained")
-    figure.suptitle(title, color=INK)
+    figure.suptitle(plain(title), color=INK)
     paper = "gray_r" if dataset.name in NAMES else "gray"  # digits are ink, photographs are light
     for row, panels in enumerate(figure.subplots(rows, columns, squeeze=False)):
         for column, axes in enumerate(panels):
@@ -119,11 +119,9 @@ def draw(dataset: Dataset, chosen: np.ndarray, pixels: list[np.ndarray], title: 
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_color(INK if column == 0 else "#CCCCCC")
-        name = dataset.class_names[dataset.train.labels[chosen[row]]]
+        name = plain(dataset.class_names[dataset.train.labels[chosen[row]]])
         panels[0].set_ylabel(name, rotation=0, ha="right", va="center", color=INK)
         if row == 0:
             panels[0].set_title("original", fontsize=10, color=INK)
             panels[1].set_title("versions of it", fontsize=10, color=GREY, loc="left")
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return png(figure)

@@ -13,6 +13,7 @@ def run(given: argparse.Namespace) -> int:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from minicnn import files
     from minicnn.train import plots
@@ -29,7 +30,7 @@ def run(given: argparse.Namespace) -> int:
         best = found.best
         accuracy = None if best is None else best.validation_accuracy
         table.add_row(
-            found.name,
+            Text(found.name),
             f"{len(found.history)}" + ("" if found.finished else f" of {found.options.epochs}"),
             "" if best is None else f"{best.number}",
             "" if accuracy is None else percent(accuracy),

@@ -74,6 +74,7 @@ def _print(trained: Trained, what: str, figures: dict[str, Any]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from minicnn.train.display import percent
 
@@ -83,7 +84,7 @@ def _print(trained: Trained, what: str, figures: dict[str, Any]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in figures["classes"].items():
         shares = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
-        table.add_row(name, *shares, f"{row['images']:,}")
+        table.add_row(Text(name), *shares, f"{row['images']:,}")
     words = [f"accuracy {percent(figures['accuracy'])}", f"loss {figures['loss']:.4f}"]
     if "top5" in figures:
         words.insert(1, f"top-5 {percent(figures['top5'])}")
