@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OutOfGPUMemory as error:
         return _complain(str(error), FAILED)
     except MemoryError:
-        return _complain("not enough memory; a smaller --batch-size needs less", FAILED)
+        return _complain("not enough memory; smaller images, or a smaller --batch-size, need less", FAILED)
 
 
 def _run(arguments: list[str]) -> int:

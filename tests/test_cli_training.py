@@ -248,8 +248,13 @@ def test_a_broken_image_is_named(run):
     broken = Path("flowers/test/rose/7.png")
     broken.write_bytes(broken.read_bytes()[:300])
     options = ("--data", "./flowers", "--epochs", 1, "--no-plots", "--validation", 2, "--augment", "flip")
-    one_line(run("train", "tiff_cnn", *options, "--out", "x"), 1, "rose/7.png", "--on-error skip")
-    assert Path("x/checkpoint.safetensors").exists()
+    more = (
+        "mend the file and continue with: minicnn train tiff_cnn",
+        "--resume; or leave",
+        "--on-error skip",
+    )
+    one_line(run("train", "tiff_cnn", *options, "--out", "x"), 1, "rose/7.png", *more)
+    assert checkpoint.read("x/checkpoint.safetensors").document["epoch"] == 1
     one_line(run("features", "tiff_cnn", "--data", "./flowers"), 1, "rose/7.png")
     one_line(run("eval", "x"), 1, "rose/7.png")
     code, out, err = run("train", "tiff_cnn", *options, "--on-error", "skip", "--out", "y")
@@ -340,6 +345,39 @@ def test_eval_on_labels_that_the_network_does_not_know(run, small):
     result = run("eval", "x", "--data", "three.safetensors")
     words = "data: made has the class 'c', but linear_head in x/checkpoint.safetensors was trained for a, b"
     one_line(result, 2, words)
+
+
+def test_eval_on_images_of_another_kind(run):
+    features.save("two.safetensors", made_of_features(2))
+    wide = made_of_features(2)
+    splits = {name: data.Split(np.repeat(s.images, 2, 1), s.labels) for name, s in wide.splits().items()}
+    features.save("wide.safetensors", replace(wide, **splits))
+    run("train", "linear_head", "--data", "two.safetensors", "--epochs", 1, "--no-plots", "--out", "x")
+    for command in ("eval", "features"):
+        result = run(command, "x", "--data", "wide.safetensors", "--out", "y")
+        words = "data: made does not fit what is in x/checkpoint.safetensors: linear_head: x has shape"
+        one_line(result, 2, words)
+    one_line(
+        run("eval", "x", "--out", "two.safetensors"), 2, "--out two.safetensors: is a file, but a folder"
+    )
+
+
+def test_eval_of_a_colour_network_on_grey_photographs(run):
+    photographs("flowers", "train", "test")
+    run("train", "tiff_cnn", "--data", "./flowers", "--epochs", 1, "--no-plots", "--out", "x")
+    for path in Path("flowers").rglob("*.png"):
+        grey = Path("grey", *path.parts[1:])
+        grey.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("L").save(grey)
+    code, _, err = run("eval", "x", "--data", "./grey", "--no-plots")
+    assert (code, err) == (0, "")
+
+
+def test_fewer_images_than_a_batch_are_told(run, small):
+    options = ("--epochs", 1, "--no-plots", "--out")
+    words = "a batch would be 1258 images, but there are only 1257 for training"
+    assert words in run("train", small, "--batch-size", 1258, *options, "x")[1]
+    assert "a batch would be" not in run("train", small, "--batch-size", 1257, *options, "y")[1]
 
 
 def made_of_features(classes, seed=0):
@@ -528,6 +566,12 @@ WRONG = [
     ("train lenet5 --freeze base --unfreeze heads", "unfreeze: 'heads' names nothing"),
     ("train lenet5 --lr-of c1", "lr_of: 'c1', but PATTERN=RATE is expected"),
     ("train lenet5 --lr-of c1=fast", "lr_of: 'c1=fast', but PATTERN=RATE is expected"),
+    ("train lenet5 --lr-of c1=1,c3=2,c1=3", "lr_of: 'c1' is given two rates"),
+    ("train lenet5 --augment crop28", "RandomCrop: padding is 28, but less than the sides"),
+    ("train lenet5 --augment crop" + 400 * "9", "cannot be: cannot convert float infinity to integer"),
+    ("compare x --out x.txt", "--out: 'x.txt', but the name of a picture, as x.png, is expected"),
+    ("compare x --out no/x.png", "--out: 'no/x.png', but there is no folder no"),
+    ("augment digits --augment flip --out x", "--out: 'x', but the name of a picture"),
     ("train lenet5 --lr-of c9=1", "'c9' fits no trainable parameter"),
     ("train lenet5 --lr-of c1=-1", "lr is -1.0"),
     ("train lenet5 --freeze *", "every parameter of the model is frozen"),

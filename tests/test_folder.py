@@ -170,12 +170,23 @@ def test_arguments_that_are_wrong(tmp_path: Path, options: dict, message: str) -
 
 
 def test_paths_that_are_wrong(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none: no such folder"):
+    with pytest.raises(DataError, match="none: no such folder or zip$"):
         load_images(tmp_path / "none")
     path = tmp_path / "pets.zip"
     path.write_bytes(b"PK hello")
     with pytest.raises(DataError, match=r"pets\.zip: no sound zip file"):
         load_images(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("train-labels-idx1-ubyte.gz", "mnist"), ("data_batch_1.bin", "cifar10")]
+)
+def test_the_files_of_a_published_data_set_are_no_folder_of_images(
+    tmp_path: Path, file: str, name: str
+) -> None:
+    (tmp_path / file).touch()
+    with pytest.raises(DataError, match=f"no images in it .*the data are {name}, and this folder is its"):
+        load_images(tmp_path)
 
 
 # ---- broken images

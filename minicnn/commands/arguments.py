@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import minicnn
@@ -113,6 +114,16 @@ def image_shape(text: str) -> tuple[int, int, int]:
         C, H, W = map(int, parts)
         return C, H, W
     raise argparse.ArgumentTypeError(f"{text!r}, but channels, height and width are expected, as 3x224x224")
+
+
+def picture(text: str) -> Path:
+    """The name of a PNG to be written."""
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text!r}, but the name of a picture, as x.png, is expected")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}, but there is no folder {path.parent}")
+    return path
 
 
 def share(text: str) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minicnn.commands.arguments import FAILED, WRONG, Stop, user_input, whole
+from minicnn.commands.arguments import FAILED, WRONG, Stop, picture, user_input, whole
 
 if TYPE_CHECKING:
     from minicnn.data import Dataset
@@ -57,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options after the command."""
     parser.add_argument("data", metavar="DATA", help="a data set's name, or a folder or zip of images")
     parser.add_argument("--augment", metavar="NAMES", required=True, help="see below; commas between several")
-    parser.add_argument("--out", metavar="FILE", type=Path, default=Path("samples.png"), help="(samples.png)")
+    parser.add_argument("--out", metavar="FILE", type=picture, default="samples.png", help="(samples.png)")
     parser.add_argument("--show", action="store_true", help="open the picture, too")
     parser.add_argument("--images", metavar="N", type=whole(1), default=6, help="how many images (6)")
     parser.add_argument("--versions", metavar="N", type=whole(1), default=7, help="of each image (7)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from minicnn.commands.arguments import user_input
+from minicnn.commands.arguments import picture, user_input
 
 
 def run(given: argparse.Namespace) -> int:
@@ -50,5 +50,5 @@ def run(given: argparse.Namespace) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options after the command."""
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of trainings")
-    picture = Path("comparison.png")
-    parser.add_argument("--out", metavar="FILE", type=Path, default=picture, help=f"the picture ({picture})")
+    name = "comparison.png"
+    parser.add_argument("--out", metavar="FILE", type=picture, default=name, help=f"the picture ({name})")

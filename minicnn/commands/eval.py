@@ -28,8 +28,11 @@ def run(given: argparse.Namespace) -> int:
         trained = open_run(given.run_or_checkpoint)
         device = backend.resolve(given.device)
         name = given.data or trained.options.data
-        dataset = trained.prepared(load_data(trained.options, name, given.data_dir))
+        dataset = trained.prepared(load_data(trained.options, name, given.data_dir, trained.channels))
         split = _checked(trained, dataset, name, given.split)
+        out = given.out or trained.path.parent / f"eval-{Path(name).stem}-{given.split}"
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"--out {out}: is a file, but a folder to write to is expected")
     with kernels.use(precision=trained.options.precision):
         found = evaluate(trained.model.to(device), split, batch_size=given.batch_size)
     figures = results.figures(found, split.labels, trained.classes)
@@ -39,7 +42,6 @@ def run(given: argparse.Namespace) -> int:
         print(json.dumps(document, indent=1))
     else:
         _print(trained, f"{name}, {given.split}", figures)
-    out = given.out or trained.path.parent / f"eval-{Path(name).stem}-{given.split}"
     written = _write(out, document, (trained, dataset, split, found), given)
     if not given.json:
         print(f"saved in {out}: {', '.join(written)}")

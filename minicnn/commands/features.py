@@ -63,7 +63,7 @@ def _trained(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
         words = unknown(given.network, minicnn.models.list())
         raise ValueError(f"{given.network}: no training is there, and as a network {words}")
     trained = open_run(given.network)
-    dataset = load_data(trained.options, given.data or trained.options.data, given.data_dir)
+    dataset = load_data(trained.options, given.data or trained.options.data, given.data_dir, trained.channels)
     return trained.model, trained.prepared(dataset)
 
 

@@ -85,17 +85,22 @@ def prepare(
                 f"{before.path}: was trained on other data than {options.data!r} is here: {other}"
             )
         trainer.restore(before)
+    if (N := len(dataset.train)) < options.batch_size:
+        notes.append(
+            f"a batch would be {options.batch_size} images, but there are only {N} for training: an epoch is "
+            "one step, and more with a smaller --batch-size"
+        )
     if same is not None and (other := again.difference(same, now["data"])):
         notes.append(f"{repeat} was trained on other data than {options.data!r} is here: {other}")
     return Run(options, folder, dataset, trainer, now, notes, resume, before is not None, data_dir)
 
 
-def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
+def load_data(options: Options, name: str, data_dir: str | None, channels: int | None = None) -> Dataset:
     """A data set by name or path, in the size that the network takes, or a file of features.
 
     Photographs for a network with published weights are normalised as those that it has seen. The splits are
-    drawn as the options say. Raises ValueError for a network whose images are not square, and whatever
-    :func:`minicnn.data.load` does.
+    drawn as the options say. Images in files are read with so many ``channels``, where that is given. Raises
+    ValueError for a network whose images are not square, and whatever :func:`minicnn.data.load` does.
     """
     if is_features(name):
         return features.load(name)
@@ -104,7 +109,7 @@ def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
         raise ValueError(f"train: {options.model} takes images of {size[0]}×{size[1]}, but data are square")
     common: dict[str, Any] = {"size": size[0], "validation": options.validation, "seed": options.seed}
     if is_path(name):
-        common["on_error"] = options.on_error
+        common |= {"on_error": options.on_error, "channels": channels}
     if (published := _published(options)) and name not in GREY:
         common |= {"mean": published.preprocessing.mean, "std": published.preprocessing.std}
         common |= {"channels": 3} if is_path(name) else {}
@@ -204,9 +209,11 @@ def _rates(text: str | None) -> dict[str, dict[str, float]]:
     >>> _rates("features=1e-4, classifier=0.01")
     {'features': {'lr': 0.0001}, 'classifier': {'lr': 0.01}}
     """
-    rates = {}
+    rates: dict[str, dict[str, float]] = {}
     for word in _words(text):
         pattern, _, rate = word.rpartition("=")
+        if pattern in rates:
+            raise ValueError(f"lr_of: {pattern!r} is given two rates, but one is expected")
         try:
             rates[pattern] = {"lr": float(rate)}
         except ValueError:

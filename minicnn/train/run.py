@@ -71,7 +71,8 @@ class Run:
                 ) from None
             except DataError as error:  # a file that broke, or was broken, since nobody had looked into it
                 raise RunError(
-                    f"{error}; --on-error skip, in a new training, leaves such images out"
+                    f"{error}; what was learnt before is kept: mend the file and continue with: "
+                    f"{self._command()}; or leave such images out, in a new training, with --on-error skip"
                 ) from None
             except BrokenPipeError:  # the console's, not a file's
                 raise

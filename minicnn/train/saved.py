@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn import models, nn, weights
+from minicnn.autograd import no_grad
 from minicnn.data import Dataset, Split
 from minicnn.data.pixels import Constant, Pixels, per_channel
 from minicnn.models import transfer
+from minicnn.nn.module import inference
+from minicnn.tensor import zeros
 from minicnn.train import checkpoint
 from minicnn.train.checkpoint import Checkpoint, CheckpointError, best_of, check_fit
 from minicnn.train.folders import CHECKPOINT, WEIGHTS
@@ -35,16 +38,26 @@ class Trained(NamedTuple):
     path: Path
     preprocessing: models.Preprocessing | None
 
+    @property
+    def channels(self) -> int | None:
+        """Those of the images that it takes; None where it was trained on features."""
+        return None if self.preprocessing is None else 1 if self.preprocessing.channels == "L" else 3
+
     def prepared(self, dataset: Dataset) -> Dataset:
         """A data set as the network knows it: in the normalisation of its training, its classes by name.
 
-        Raises ValueError for a class that the network was not trained for.
+        Raises ValueError for a class that the network was not trained for, and for images that do not fit it.
         """
         if strange := [name for name in dataset.class_names if name not in self.classes]:
             raise ValueError(
                 f"data: {dataset.name} has the class {strange[0]!r}, but {self.options.model} in {self.path} "
                 f"was trained for {', '.join(self.classes[:12])}{', …' * (len(self.classes) > 12)}"
             )
+        try:
+            with inference(self.model), no_grad():
+                self.model(zeros(1, *dataset.image_shape))
+        except ValueError as error:
+            raise ValueError(f"data: {dataset.name} does not fit what is in {self.path}: {error}") from None
         places = np.array([self.classes.index(name) for name in dataset.class_names])
         known = renormalised(dataset, self.mean, self.std)
         splits = {name: Split(split.images, places[split.labels]) for name, split in known.splits().items()}
