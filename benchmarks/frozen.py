@@ -12,6 +12,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
 import numpy as np
 

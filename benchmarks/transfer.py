@@ -26,6 +26,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
+
 import numpy as np
 
 from benchmarks.options import Parser

@@ -343,7 +343,7 @@ def test_an_absent_peer_is_left_out_visibly(capsys, monkeypatch):
 
 
 SCRIPTS = ("all", "train_step", "inference", "ladder", "conv", "scaling", "loading", "report")
-SCRIPTS += ("cuda", "cuda_compile", "cuda_layers", "cuda_steps")
+SCRIPTS += ("cuda", "cuda_compile", "cuda_layers", "cuda_resources", "cuda_steps", "frozen", "transfer")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

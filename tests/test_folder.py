@@ -357,6 +357,7 @@ IMAGES, LABELS = np.zeros((6, 4, 4), np.uint8), np.arange(6) % 2
             "labels go up to 1, but there are 1 class_names",
         ),
         ((IMAGES, LABELS * 0), {}, ValueError, "there is only one class, '0'"),
+        ((IMAGES, LABELS * 10**12), {}, ValueError, "labels go up to 1000000000000, but there are only 6"),
         ((IMAGES, LABELS), {"class_names": "abc"}, ValueError, "class 'c' has no image left for training"),
         ((IMAGES, LABELS), {"test": (IMAGES,)}, ValueError, "test is a tuple of 1, but images and labels"),
         ((IMAGES, LABELS), {"test": 1, "validation": 1}, ValueError, "every pixel .* has the same value"),
