@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import options
 from benchmarks.problem import ended
-from benchmarks.words import grid
+from benchmarks.words import grid, number
 
 BATCHES = {"vgg16": 8, "resnet50": 8, "mobilenet_v2": 16}
 """The networks that are measured, and how many images a step has."""
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> None:
     for name in options.chosen(BATCHES, given.only):
         times = measure(name, given.rounds, given.seconds)
         whole = times["everything"]
-        cells = [f"{1000 * t:,.3g} ms ({whole / t:,.3g}×)" for t in times.values()]
+        cells = [f"{number(1000 * t)} ms ({number(whole / t)}×)" for t in times.values()]
         rows.append([f"{name} ({BATCHES[name]})", *cells])
         print(f"{rows[-1][0]}: {', '.join(f'{way} {cell}' for way, cell in zip(times, cells, strict=True))}")
     print()

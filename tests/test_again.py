@@ -2,6 +2,7 @@
 # ruff: noqa: F811 (fixtures of other files)
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from test_cli import interrupt, one_line, same_arrays, small  # noqa: F401
 from test_cli_training import ALL, made_of_features, photographs
 
-from minicnn.train import checkpoint, features
+from minicnn.train import checkpoint, features, folders
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +122,31 @@ def test_data_of_an_older_minicnn_are_compared_in_what_was_noted(run, small):
     del found.document["about"]["data"]["images"]
     checkpoint.write("x/checkpoint.safetensors", found.arrays, found.document)
     assert run("train", small, "--resume", "--no-plots", "--out", "x")[0] == 0
+
+
+def test_what_is_suggested_at_the_end_works(run):
+    """Each command of the last line, as it is printed; heads on features are asked about no images."""
+    Image.new("L", (20, 20)).save("seven.png")
+    code, out, _ = run("train", "mlp_300_100", "--epochs", 1, "--no-plots", "--out", "my run")
+    assert code == 0
+    features.save("f.safetensors", made_of_features(2))
+    options = ("--data", "f.safetensors", "--epochs", 1, "--no-plots", "--out", "head")
+    suggested = {}
+    for last in (out.splitlines()[-1], run("train", "linear_head", *options)[1].splitlines()[-1]):
+        for command in last.removeprefix("go on with: ").split(", "):
+            _, name, *rest = shlex.split(command.replace("IMAGE", "seven.png"))
+            suggested[name, "head" in rest] = (name, *rest)
+    assert suggested.keys() == {
+        *(("eval", False), ("predict", False), ("train", False)),
+        *(("eval", True), ("train", True)),
+    }
+    for command in suggested.values():
+        assert run(*command)[0] == 0, command
+
+
+def test_help_names_every_file_that_a_training_leaves(run):
+    out = run("train", "--help")[1]
+    described = out[out.index("what is in the folder then:") :].split("\n\n")[0]
+    assert {line.split()[0] for line in described.splitlines()[1:]} == {*folders.OUTPUTS}
+    for words in ("others on ./images", "others on x.safetensors", "minicnn train --repeat"):
+        assert words in out

@@ -25,6 +25,24 @@ from minicnn.commands.arguments import (
     whole,
 )
 
+EXAMPLES = {
+    "minicnn train lenet5": "digits that come with minicnn",
+    "minicnn train resnet18 --data photos/ --augment photos": "photos/cat/1.jpg, photos/dog/1.jpg, …",
+    "minicnn train resnet18 --data photos/ --weights DEFAULT --freeze base": "a new head for what was learnt",
+    "minicnn train lenet5 --resume": "after an interruption",
+    "minicnn train --repeat runs/lenet5-digits --seed 1": "once more, with other random numbers",
+}
+
+WRITTEN = {
+    "checkpoint.safetensors": "all that --resume, --repeat, eval and predict need",
+    "weights.safetensors": "the best weights alone",
+    "history.csv": "loss and accuracy of each epoch",
+    "curves.png": "the same as curves",
+    "confusion.png": "which class was taken for which, on the test images",
+    "predictions.png": "test images, and what the network says of them",
+    "results.json": "all options, the history and the test's figures",
+}
+
 
 def run(given: argparse.Namespace) -> int:
     """Train a network and write what came out of it to a folder."""
@@ -116,11 +134,11 @@ def epilog() -> str:
     from minicnn.train.options import complete
     from minicnn.train.recipes import OPTIMIZERS, PAPERS, RECIPES, SCHEDULES, TUNED
 
-    def section(title: str, rows: dict[str, str]) -> str:
-        return "\n".join([title, *(f"  {name:<18} {words}" for name, words in rows.items())])
+    def section(title: str, rows: dict[str, str], width: int = 18) -> str:
+        return "\n".join([title, *(f"  {name:<{width}} {words}" for name, words in rows.items())])
 
     recipes = {}
-    for model, data in [*TUNED, *(("others", name) for name in RECIPES)]:
+    for model, data in [*TUNED, *(("others", name) for name in (*RECIPES, "./images", "x.safetensors"))]:
         recipes[f"{model} on {data}"] = str(complete({"model": model, "data": data}))
     papers = {}
     for name, recipe in PAPERS.items():
@@ -133,7 +151,9 @@ def epilog() -> str:
     }
     return "\n\n".join(
         [
-            section("where nothing else is given:", recipes),
+            section("examples:", EXAMPLES, 72),
+            section("what is in the folder then:", WRITTEN, 24),
+            section("where nothing else is given:", recipes, max(map(len, recipes))),
             section("recipes of the literature (--recipe):", papers),
             section("optimizers, and their own defaults:", optimizers),
             section("schedules:", {name: kind.description for name, kind in SCHEDULES.items()}),

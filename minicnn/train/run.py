@@ -182,6 +182,11 @@ class Run:
         console.print(line, highlight=False, soft_wrap=True)
         saved = f"saved in {self.folder}: {', '.join(written)}"
         console.print(saved, highlight=False, markup=False, soft_wrap=True)
+        folder = shlex.quote(str(self.folder))
+        shows = self.about["preprocessing"] is not None  # else it knows features, and no images
+        ask = f", minicnn predict IMAGE --weights {folder}" if shows else ""
+        line = f"go on with: minicnn eval {folder}{ask}, minicnn train --repeat {folder} --seed 1"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Saver(Callback):
