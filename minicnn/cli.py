@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _teller()  # type: ignore[assignment]
+            warnings.showwarning = _teller()
             return _run(sys.argv[1:] if arguments is None else list(arguments))
     except Stop as stop:
         return _complain(str(stop), stop.code)

@@ -551,6 +551,27 @@ def test_features_of_a_network_by_name(run, small):
     assert "1×4×4 each" in out
 
 
+def test_offline_nothing_is_asked_of_the_network(run, small, monkeypatch, tmp_path):
+    """What is not there is told, with the place where it belongs."""
+
+    def no_network(*arguments, **options):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", no_network)
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    for name in ("XDG_CACHE_HOME", "MINICNN_WEIGHTS"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    run("train", small, "--epochs", 1, "--no-plots", "--out", "x")
+    photographs("flowers", "train", "test")
+    offline = ("--offline", "--out", "y")
+    for command in (("train", "cifar_cnn"), ("features", "cifar_cnn"), ("eval", "x")):
+        result = run(*command, "--data", "cifar10", *offline)
+        one_line(result, 2, "CIFAR-10 is not there", "put cifar-10-binary.tar.gz there")
+    published = ("--data", "./flowers", "--weights", "DEFAULT", *offline)
+    for command in ("train", "features"):
+        one_line(run(command, "resnet18", *published), 1, "are not on this machine", "and put it at")
+
+
 WRONG = [
     ("train lenet5 --recipe lenet", "'lenet' is unknown; did you mean 'lenet1998'?"),
     ("train lenet5 --clip 0", "--clip: '0', but a number above 0"),

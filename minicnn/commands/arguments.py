@@ -41,10 +41,13 @@ def add_model(parser: argparse.ArgumentParser, metavar: str, nargs: str | None =
 
 
 def add_data(parser: argparse.ArgumentParser, help: str) -> None:
-    """The options ``--data`` and ``--data-dir``; None where they are not given."""
+    """The options ``--data`` and ``--data-dir``, None where they are not given, and ``--offline``."""
     parser.add_argument("--data", metavar="NAME", help=help, type=data_source, default=None)
     words = "where the data's files are (MINICNN_DATA, else they are downloaded)"
     parser.add_argument("--data-dir", metavar="DIR", help=words, default=None)
+    parser.add_argument(
+        "--offline", action="store_true", help="download nothing; say which file to put where"
+    )
 
 
 def data_source(text: str) -> str:

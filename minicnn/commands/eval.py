@@ -28,7 +28,8 @@ def run(given: argparse.Namespace) -> int:
         trained = open_run(given.run_or_checkpoint)
         device = backend.resolve(given.device)
         name = given.data or trained.options.data
-        dataset = trained.prepared(load_data(trained.options, name, given.data_dir, trained.channels))
+        known = {"channels": trained.channels, "offline": given.offline}
+        dataset = trained.prepared(load_data(trained.options, name, given.data_dir, **known))
         split = _checked(trained, dataset, name, given.split)
         out = given.out or trained.path.parent / f"eval-{Path(name).stem}-{given.split}"
         if out.exists() and not out.is_dir():

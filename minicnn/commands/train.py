@@ -70,6 +70,7 @@ def run(given: argparse.Namespace) -> int:
             repeat=given.repeat,
             device=given.device,
             workers=given.workers,
+            offline=given.offline,
             version=minicnn.__version__,
         )
     try:

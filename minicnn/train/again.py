@@ -90,9 +90,9 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _identity(split: Split) -> bytes | np.ndarray:
+def _identity(split: Split) -> bytes | memoryview:
     if isinstance(split.images, np.ndarray):
-        return np.ascontiguousarray(split.images)
+        return np.ascontiguousarray(split.images).data
     source = split.images.source
     if isinstance(source, FileSource):
         names = [source.files[index] for index in split.images.indices]

@@ -45,13 +45,15 @@ def prepare(
     repeat: Path | None = None,
     device: str = "cpu",
     workers: int | None = None,
+    offline: bool = False,
     version: str = "",
 ) -> Run:
     """Get everything ready for a training; ``given`` are the options that are not to be the recipe's.
 
     Nothing is written. With ``repeat``, a training's folder or checkpoint, those that are not given are that
     training's, the model included. ``device`` may be another one than that of the training that is resumed
-    or repeated. ``version`` is minicnn's, to be noted in what the training writes.
+    or repeated. ``offline`` downloads nothing. ``version`` is minicnn's, to be noted in what the training
+    writes.
 
     Raises ValueError for options that cannot be, a folder that is taken, and a checkpoint that does not fit;
     OSError for files that cannot be read or downloaded.
@@ -67,9 +69,11 @@ def prepare(
         before = checkpoint.read(folder / CHECKPOINT)
         options, about = again.resumed(before, given)
 
-    dataset = as_learnt(load_data(options, options.data, data_dir), options, about.get("data"))
+    dataset = as_learnt(
+        load_data(options, options.data, data_dir, offline=offline), options, about.get("data")
+    )
     random.manual_seed(options.seed)
-    model, notes = _build(options, dataset, fresh=before is None)
+    model, notes = _build(options, dataset, fresh=before is None, offline=offline)
     trainer = _trainer(options, model, dataset, device, workers)
     now: dict[str, Any] = {
         "minicnn": version,
@@ -95,7 +99,14 @@ def prepare(
     return Run(options, folder, dataset, trainer, now, notes, resume, before is not None, data_dir)
 
 
-def load_data(options: Options, name: str, data_dir: str | None, channels: int | None = None) -> Dataset:
+def load_data(
+    options: Options,
+    name: str,
+    data_dir: str | None,
+    *,
+    channels: int | None = None,
+    offline: bool = False,
+) -> Dataset:
     """A data set by name or path, in the size that the network takes, or a file of features.
 
     Photographs for a network with published weights are normalised as those that it has seen. The splits are
@@ -113,7 +124,7 @@ def load_data(options: Options, name: str, data_dir: str | None, channels: int |
     if (published := _published(options)) and name not in GREY:
         common |= {"mean": published.preprocessing.mean, "std": published.preprocessing.std}
         common |= {"channels": 3} if is_path(name) else {}
-    return data.load(name, data_dir=data_dir, **common)
+    return data.load(name, data_dir=data_dir, download=not offline, **common)
 
 
 def as_learnt(dataset: Dataset, options: Options, then: dict[str, Any] | None = None) -> Dataset:
@@ -155,7 +166,7 @@ def _published(options: Options) -> models.Published | None:
     return next((row for row in rows if name in (row.name, row.file)), None)
 
 
-def _build(options: Options, dataset: Dataset, fresh: bool) -> tuple[nn.Module, list[str]]:
+def _build(options: Options, dataset: Dataset, *, fresh: bool, offline: bool) -> tuple[nn.Module, list[str]]:
     """The network, tried on one image, with the weights to begin with if it is ``fresh``, partly frozen."""
     model, notes = models.create(options.model, **network_options(options, dataset)), []
     with inference(model), no_grad():
@@ -167,24 +178,26 @@ def _build(options: Options, dataset: Dataset, fresh: bool) -> tuple[nn.Module, 
             "needed"
         )
     if options.weights is not None and fresh:
-        drawn = begin_with(model, options, dataset.class_names)
+        drawn = begin_with(model, options, dataset.class_names, offline=offline)
         new = f"; {', '.join(drawn)} freshly drawn" if drawn else ""
         notes.append(f"beginning with the weights {options.weights}{new}")
     _freeze(model, options)
     return model, notes
 
 
-def begin_with(model: nn.Module, options: Options, classes: Sequence[str]) -> list[str]:
+def begin_with(
+    model: nn.Module, options: Options, classes: Sequence[str], *, offline: bool = False
+) -> list[str]:
     """Give the network the weights that the options name: published ones, a file's, or a training's.
 
     Returns the names of the head's parameters that do not fit and stay as they are. Raises ValueError for
-    what is none of these and for what does not fit, OSError for what cannot be downloaded.
+    what is none of these and for what does not fit, OSError for what cannot be downloaded, or is not to be.
     """
     assert options.weights is not None
     found = pretrained.find(options.model, options.weights)
     if found.path is None:
         assert found.published is not None  # one of the two there always is
-        return saved.start_from(model, pretrained.download(found.published), classes)
+        return saved.start_from(model, pretrained.download(found.published, offline=offline), classes)
     return saved.start_from(model, found.path, classes)
 
 
