@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.data import Dataset, Split
-from minicnn.data.folder import FileSource
+from minicnn.data.pixels import FileSource
 from minicnn.train import options, saved
 from minicnn.train.checkpoint import Checkpoint, CheckpointError
 from minicnn.train.folders import CHECKPOINT, RESULTS

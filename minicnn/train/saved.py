@@ -18,6 +18,7 @@ from minicnn.tensor import zeros
 from minicnn.train import checkpoint
 from minicnn.train.checkpoint import Checkpoint, CheckpointError, best_of, check_fit
 from minicnn.train.folders import CHECKPOINT, WEIGHTS
+from minicnn.train.loop import home
 from minicnn.train.options import Options, read
 
 
@@ -55,7 +56,7 @@ class Trained(NamedTuple):
             )
         try:
             with inference(self.model), no_grad():
-                self.model(zeros(1, *dataset.image_shape))
+                self.model(zeros(1, *dataset.image_shape).to(home(self.model)))
         except ValueError as error:
             raise ValueError(f"data: {dataset.name} does not fit what is in {self.path}: {error}") from None
         places = np.array([self.classes.index(name) for name in dataset.class_names])
