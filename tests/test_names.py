@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,18 @@ def test_every_training_is_in_the_legend(monkeypatch):
     assert drawn[0].axes[0].get_yscale() == "linear"
     plots.comparison([("a", [*history, Epoch(3, 0.01, 0.5, 0.01, 0.5, 0.1, 1.0)])])
     assert drawn[1].axes[0].get_yscale() == "log"
+
+
+@pytest.mark.parametrize("classes", [10, 200])
+def test_names_of_many_classes_do_not_overlap(monkeypatch, classes):
+    drawn = []
+    monkeypatch.setattr(plots, "png", lambda figure: drawn.append(figure) or b"")
+    names = [f"class {k}" for k in range(classes)]
+    plots.confusion(np.eye(classes, dtype=int), names, "many")
+    plots.classes({name: {"precision": 0.5, "recall": 0.4, "f1": 0.45} for name in names}, "many")
+    for figure in drawn:
+        png(figure)
+        boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+        heights = sorted((box.y0, box.y1) for box in boxes)
+        assert len(heights) >= min(classes, 100)
+        assert all(below <= above for (_, below), (above, _) in pairwise(heights))

@@ -28,6 +28,9 @@ COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, GRE
 COUNTS_UP_TO = 20
 """Classes up to which a confusion matrix has room for its counts."""
 
+LINED_UP_TO = 100
+"""Classes up to which lines between its cells leave something of them to be seen."""
+
 ROWS, COLUMNS = 6, 8
 MISTAKES = 16
 """How many of the grid's images are wrong ones at most."""
@@ -68,7 +71,7 @@ def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> b
 
 def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> bytes:
     """A confusion matrix with its counts: what is right in blue, mistakes in vermilion."""
-    classes, names = len(class_names), [plain(name) for name in class_names]
+    classes = len(class_names)
     numbered = classes <= COUNTS_UP_TO
     size = min(12, 2.2 + 0.5 * classes)
     figure = _figure(max(size, 5.5), size + 0.4)
@@ -84,17 +87,27 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> byt
             dark = shares[t, p] > 0.6 if t == p else mistakes[t, p] > 0.6
             colour = "#BBBBBB" if count == 0 else "white" if dark else INK
             axes.text(p, t, f"{count:,}", ha="center", va="center", color=colour, fontsize=10)
-    axes.set_xticks(np.arange(classes), names, rotation=0 if max(map(len, class_names)) < 4 else 60)
-    axes.set_yticks(np.arange(classes), names)
-    axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="#E6E6E6", linewidth=0.7)
+    places, names, points = _with_room(class_names, size - 2.2)
+    turned = 0 if max(map(len, class_names)) < 4 else 60 if numbered else 90
+    axes.set_xticks(places, names, rotation=turned, fontsize=points)
+    axes.set_yticks(places, names, fontsize=points)
+    if classes <= LINED_UP_TO:
+        axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="#E6E6E6", linewidth=0.7)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_color("#CCCCCC")
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(plain(title), color=INK, fontsize=11)
     return png(figure)
+
+
+def _with_room(names: Sequence[str], inches: float) -> tuple[range, list[str], float]:
+    """Which names to write along an axis, and in how many points: small ones, and of very many only some."""
+    most = int(72 * inches / 6)
+    places = range(0, len(names), -(-len(names) // most))
+    return places, [plain(names[k]) for k in places], min(10.0, 0.85 * 72 * inches / len(places))
 
 
 def _logarithmic_if_wide(axes: Axes, history: Sequence[Epoch]) -> None:
@@ -113,7 +126,8 @@ def _logarithmic_if_wide(axes: Axes, history: Sequence[Epoch]) -> None:
 
 def classes(figures: Mapping[str, Mapping[str, float]], title: str) -> bytes:
     """Precision, recall and F1 of each class as dots; ``figures`` has them by class and name."""
-    figure = _figure(8, min(16, 1.8 + 0.3 * len(figures)))
+    height = min(16, 1.8 + 0.3 * len(figures))
+    figure = _figure(8, height)
     axes = figure.subplots()
     y = np.arange(len(figures))
     kinds = (
@@ -126,7 +140,8 @@ def classes(figures: Mapping[str, Mapping[str, float]], title: str) -> bytes:
         size = 11 if kind == "precision" else 6  # where they are equal, one is seen inside the other
         style = "none" if kind == "precision" else "full"
         axes.plot(values, y, mark, color=colour, markersize=size, fillstyle=style, label=label, clip_on=False)
-    axes.set_yticks(y, [plain(name) for name in figures])
+    places, names, points = _with_room(list(figures), height - 1.8)
+    axes.set_yticks(places, names, fontsize=points)
     axes.set_ylim(len(figures) - 0.5, -0.5)
     axes.set_xlim(right=1)
     axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g} %")
