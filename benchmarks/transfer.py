@@ -24,6 +24,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
+
 import numpy as np
 
 import minicnn as mc

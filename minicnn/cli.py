@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import minicnn
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _warn  # type: ignore[assignment]
+            warnings.showwarning = _teller()
             return _run(sys.argv[1:] if arguments is None else list(arguments))
     except Stop as stop:
         return _complain(str(stop), stop.code)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OutOfGPUMemory as error:
         return _complain(str(error), FAILED)
     except MemoryError:
-        return _complain("not enough memory; a smaller --batch-size needs less", FAILED)
+        return _complain("not enough memory; smaller images, or a smaller --batch-size, need less", FAILED)
 
 
 def _run(arguments: list[str]) -> int:
@@ -75,9 +75,17 @@ def _complain(line: str, code: int) -> int:
     return code
 
 
-def _warn(message: Warning | str, *where: Any) -> None:
-    """A warning as one line, without the place in minicnn that it comes from."""
-    print(f"minicnn: {' '.join(str(message).split())}", file=sys.stderr)
+def _teller() -> Callable[..., None]:
+    """What shows a warning as one line, once, without the place in minicnn that it comes from."""
+    told = set()
+
+    def tell(message: Warning | str, *where: Any) -> None:
+        line = f"minicnn: {' '.join(str(message).split())}"
+        if line not in told:
+            told.add(line)
+            print(line, file=sys.stderr)
+
+    return tell
 
 
 def _os_error(error: OSError) -> str:

@@ -249,8 +249,13 @@ def test_a_broken_image_is_named(run):
     broken = Path("flowers/test/rose/7.png")
     broken.write_bytes(broken.read_bytes()[:300])
     options = ("--data", "./flowers", "--epochs", 1, "--no-plots", "--validation", 2, "--augment", "flip")
-    one_line(run("train", "tiff_cnn", *options, "--out", "x"), 1, "rose/7.png", "--on-error skip")
-    assert Path("x/checkpoint.safetensors").exists()
+    more = (
+        "mend the file and continue with: minicnn train tiff_cnn",
+        "--resume; or leave",
+        "--on-error skip",
+    )
+    one_line(run("train", "tiff_cnn", *options, "--out", "x"), 1, "rose/7.png", *more)
+    assert checkpoint.read("x/checkpoint.safetensors").document["epoch"] == 1
     one_line(run("features", "tiff_cnn", "--data", "./flowers"), 1, "rose/7.png")
     one_line(run("eval", "x"), 1, "rose/7.png")
     code, out, err = run("train", "tiff_cnn", *options, "--on-error", "skip", "--out", "y")
@@ -343,6 +348,39 @@ def test_eval_on_labels_that_the_network_does_not_know(run, small):
     one_line(result, 2, words)
 
 
+def test_eval_on_images_of_another_kind(run):
+    features.save("two.safetensors", made_of_features(2))
+    wide = made_of_features(2)
+    splits = {name: data.Split(np.repeat(s.images, 2, 1), s.labels) for name, s in wide.splits().items()}
+    features.save("wide.safetensors", replace(wide, **splits))
+    run("train", "linear_head", "--data", "two.safetensors", "--epochs", 1, "--no-plots", "--out", "x")
+    for command in ("eval", "features"):
+        result = run(command, "x", "--data", "wide.safetensors", "--out", "y")
+        words = "data: made does not fit what is in x/checkpoint.safetensors: linear_head: x has shape"
+        one_line(result, 2, words)
+    one_line(
+        run("eval", "x", "--out", "two.safetensors"), 2, "--out two.safetensors: is a file, but a folder"
+    )
+
+
+def test_eval_of_a_colour_network_on_grey_photographs(run):
+    photographs("flowers", "train", "test")
+    run("train", "tiff_cnn", "--data", "./flowers", "--epochs", 1, "--no-plots", "--out", "x")
+    for path in Path("flowers").rglob("*.png"):
+        grey = Path("grey", *path.parts[1:])
+        grey.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("L").save(grey)
+    code, _, err = run("eval", "x", "--data", "./grey", "--no-plots")
+    assert (code, err) == (0, "")
+
+
+def test_fewer_images_than_a_batch_are_told(run, small):
+    options = ("--epochs", 1, "--no-plots", "--out")
+    words = "a batch would be 1258 images, but there are only 1257 for training"
+    assert words in run("train", small, "--batch-size", 1258, *options, "x")[1]
+    assert "a batch would be" not in run("train", small, "--batch-size", 1257, *options, "y")[1]
+
+
 def made_of_features(classes, seed=0):
     rng = np.random.default_rng(seed)
 
@@ -407,6 +445,21 @@ def test_transfer_in_two_phases_by_command(run):
     assert changed == {"output.weight", "output.bias", "dense2.weight", "dense2.bias"}
 
 
+@pytest.mark.parametrize("lender", ["head", "head/checkpoint.safetensors", "head/weights.safetensors"])
+def test_transfer_in_two_phases_on_photographs(run, lender):
+    """Colour images have constants for each channel, and the second phase takes over those of the first."""
+    photographs("flowers", "train", "test", count=12)
+    options = ("--data", "./flowers", "--epochs", 1, "--no-plots")
+    assert run("train", "tiff_cnn", *options, "--out", "head")[0] == 0
+    start = ("--weights", lender, "--freeze", "base", "--seed", 1)
+    code, out, err = run("train", "tiff_cnn", *start, *options, "--out", "tuned")
+    assert (code, err) == (0, "")
+    assert f"beginning with the weights {lender}\n" in out
+    seen = [checkpoint.read(f"{run}/checkpoint.safetensors").document["about"] for run in ("head", "tuned")]
+    assert seen[0]["data"]["mean"] == seen[1]["data"]["mean"]
+    assert run("train", "tiff_cnn", *start, *options, "--out", "tuned", "--resume")[0] == 0
+
+
 def test_weights_for_other_classes_leave_the_head(run):
     model = models.create("mlp_300_100", num_classes=4)
     train.save_weights(model, "w.safetensors")
@@ -424,11 +477,13 @@ def test_a_training_for_other_classes_does_not_lend_its_head(run):
         features.save(f"{name}.safetensors", replace(made_of_features(2), class_names=tuple(classes)))
     options = ("--epochs", 1, "--no-plots")
     run("train", "mlp_head", "--data", "one.safetensors", "--out", "x", *options)
-    for other, words in (("one", "weights x\n"), ("other", "weights x; output.weight, output.bias freshly")):
-        start = ("--weights", "x", "--data", f"{other}.safetensors", "--out", other)
+    new = "; output.weight, output.bias freshly drawn"
+    cases = (("one", "x", "\n"), ("other", "x", new), ("other", "x/weights.safetensors", new))
+    for other, lender, words in cases:
+        start = ("--weights", lender, "--data", f"{other}.safetensors", "--out", f"{other}-{len(lender)}")
         code, out, _ = run("train", "mlp_head", *start, *options)
         assert code == 0
-        assert words in out
+        assert f"weights {lender}{words}" in out
 
 
 def test_weights_that_do_not_fit(run, small):
@@ -497,6 +552,27 @@ def test_features_of_a_network_by_name(run, small):
     assert "1×4×4 each" in out
 
 
+def test_offline_nothing_is_asked_of_the_network(run, small, monkeypatch, tmp_path):
+    """What is not there is told, with the place where it belongs."""
+
+    def no_network(*arguments, **options):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", no_network)
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    for name in ("XDG_CACHE_HOME", "MINICNN_WEIGHTS"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    run("train", small, "--epochs", 1, "--no-plots", "--out", "x")
+    photographs("flowers", "train", "test")
+    offline = ("--offline", "--out", "y")
+    for command in (("train", "cifar_cnn"), ("features", "cifar_cnn"), ("eval", "x")):
+        result = run(*command, "--data", "cifar10", *offline)
+        one_line(result, 2, "CIFAR-10 is not there", "put cifar-10-binary.tar.gz there")
+    published = ("--data", "./flowers", "--weights", "DEFAULT", *offline)
+    for command in ("train", "features"):
+        one_line(run(command, "resnet18", *published), 1, "are not on this machine", "and put it at")
+
+
 WRONG = [
     ("train lenet5 --recipe lenet", "'lenet' is unknown; did you mean 'lenet1998'?"),
     ("train lenet5 --clip 0", "--clip: '0', but a number above 0"),
@@ -512,6 +588,12 @@ WRONG = [
     ("train lenet5 --freeze base --unfreeze heads", "unfreeze: 'heads' names nothing"),
     ("train lenet5 --lr-of c1", "lr_of: 'c1', but PATTERN=RATE is expected"),
     ("train lenet5 --lr-of c1=fast", "lr_of: 'c1=fast', but PATTERN=RATE is expected"),
+    ("train lenet5 --lr-of c1=1,c3=2,c1=3", "lr_of: 'c1' is given two rates"),
+    ("train lenet5 --augment crop28", "RandomCrop: padding is 28, but less than the sides"),
+    ("train lenet5 --augment crop" + 400 * "9", "cannot be: cannot convert float infinity to integer"),
+    ("compare x --out x.txt", "--out: 'x.txt', but the name of a picture, as x.png, is expected"),
+    ("compare x --out no/x.png", "--out: 'no/x.png', but there is no folder no"),
+    ("augment digits --augment flip --out x", "--out: 'x', but the name of a picture"),
     ("train lenet5 --lr-of c9=1", "'c9' fits no trainable parameter"),
     ("train lenet5 --lr-of c1=-1", "lr is -1.0"),
     ("train lenet5 --freeze *", "every parameter of the model is frozen"),

@@ -246,12 +246,12 @@ def test_train_on_the_gpu(gpu, run):
     code, out, err = run(*TRAIN, "--device", "cuda")
     assert (code, err) == (0, "")
     assert "on the GPU: " in out
-    results = out.splitlines()[-2]
+    results = out.splitlines()[-3]
     assert results.startswith("test accuracy")
     code, out, err = run(*TRAIN, "--device", "cpu", "--out", "on-cpu")
     assert (code, err) == (0, "")
     assert "GPU" not in out
-    assert out.splitlines()[-2] == results
+    assert out.splitlines()[-3] == results
     assert run(*TRAIN, "--device", "auto", "--out", "auto")[1].count("on the GPU: ") == 1
 
 

@@ -170,12 +170,23 @@ def test_arguments_that_are_wrong(tmp_path: Path, options: dict, message: str) -
 
 
 def test_paths_that_are_wrong(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none: no such folder"):
+    with pytest.raises(DataError, match="none: no such folder or zip$"):
         load_images(tmp_path / "none")
     path = tmp_path / "pets.zip"
     path.write_bytes(b"PK hello")
     with pytest.raises(DataError, match=r"pets\.zip: no sound zip file"):
         load_images(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("train-labels-idx1-ubyte.gz", "mnist"), ("data_batch_1.bin", "cifar10")]
+)
+def test_the_files_of_a_published_data_set_are_no_folder_of_images(
+    tmp_path: Path, file: str, name: str
+) -> None:
+    (tmp_path / file).touch()
+    with pytest.raises(DataError, match=f"no images in it .*the data are {name}, and this folder is its"):
+        load_images(tmp_path)
 
 
 # ---- broken images
@@ -346,6 +357,7 @@ IMAGES, LABELS = np.zeros((6, 4, 4), np.uint8), np.arange(6) % 2
             "labels go up to 1, but there are 1 class_names",
         ),
         ((IMAGES, LABELS * 0), {}, ValueError, "there is only one class, '0'"),
+        ((IMAGES, LABELS * 10**12), {}, ValueError, "labels go up to 1000000000000, but there are only 6"),
         ((IMAGES, LABELS), {"class_names": "abc"}, ValueError, "class 'c' has no image left for training"),
         ((IMAGES, LABELS), {"test": (IMAGES,)}, ValueError, "test is a tuple of 1, but images and labels"),
         ((IMAGES, LABELS), {"test": 1, "validation": 1}, ValueError, "every pixel .* has the same value"),

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import minicnn
@@ -32,10 +33,11 @@ def user_input() -> Iterator[None]:
         raise Stop(WRONG, str(error)) from error
 
 
-def add_model(parser: argparse.ArgumentParser, metavar: str) -> None:
-    """The positional argument ``model``, a registered network's name."""
-    known = minicnn.models.list()
-    parser.add_argument("model", metavar=metavar, type=one_of(known), help="one that `minicnn models` lists")
+def add_model(parser: argparse.ArgumentParser, metavar: str, nargs: str | None = None) -> None:
+    """The positional argument ``model``, a registered network's name, None if it is left out."""
+    known = one_of(minicnn.models.list())
+    help = "one that `minicnn models` lists"
+    parser.add_argument("model", metavar=metavar, type=known, nargs=nargs, help=help)
 
 
 def add_data(parser: argparse._ActionsContainer, help: str) -> None:
@@ -43,6 +45,12 @@ def add_data(parser: argparse._ActionsContainer, help: str) -> None:
     parser.add_argument("--data", metavar="NAME", help=help, type=data_source, default=None)
     words = "where the data's files are (MINICNN_DATA, else they are downloaded)"
     parser.add_argument("--data-dir", metavar="DIR", help=words, default=None)
+
+
+def add_offline(parser: argparse._ActionsContainer) -> None:
+    """The option ``--offline``."""
+    words = "download nothing; say which file to put where"
+    parser.add_argument("--offline", action="store_true", help=words)
 
 
 def data_source(text: str) -> str:
@@ -112,6 +120,16 @@ def image_shape(text: str) -> tuple[int, int, int]:
         C, H, W = map(int, parts)
         return C, H, W
     raise argparse.ArgumentTypeError(f"{text!r}, but channels, height and width are expected, as 3x224x224")
+
+
+def picture(text: str) -> Path:
+    """The name of a PNG to be written."""
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text!r}, but the name of a picture, as x.png, is expected")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}, but there is no folder {path.parent}")
+    return path
 
 
 def share(text: str) -> float:

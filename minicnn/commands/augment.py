@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minicnn.commands.arguments import FAILED, WRONG, Stop, user_input, whole
+from minicnn.commands.arguments import FAILED, WRONG, Stop, add_offline, picture, user_input, whole
 
 if TYPE_CHECKING:
     from minicnn.data import Dataset
@@ -55,14 +55,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options after the command."""
     parser.add_argument("data", metavar="DATA", help="a data set's name, or a folder or zip of images")
     parser.add_argument("--augment", metavar="NAMES", required=True, help="see below; commas between several")
-    parser.add_argument("--out", metavar="FILE", type=Path, default=Path("samples.png"), help="(samples.png)")
+    parser.add_argument("--out", metavar="FILE", type=picture, default="samples.png", help="(samples.png)")
     parser.add_argument("--show", action="store_true", help="open the picture, too")
     parser.add_argument("--images", metavar="N", type=whole(1), default=6, help="how many images (6)")
     parser.add_argument("--versions", metavar="N", type=whole(1), default=7, help="of each image (7)")
     parser.add_argument("--size", metavar="N", type=whole(1), help="images are scaled to N×N pixels")
     parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="for the random numbers (0)")
     parser.add_argument("--data-dir", metavar="DIR", help="where a named data set's files are (MINICNN_DATA)")
-    parser.add_argument("--offline", action="store_true", help="download nothing")
+    add_offline(parser)
 
 
 def epilog() -> str:
@@ -102,11 +102,12 @@ def versions(
 def draw(dataset: Dataset, chosen: np.ndarray, pixels: list[np.ndarray], title: str) -> bytes:
     """A row for each image, the original first, as a PNG."""
     from minicnn.data import NAMES
-    from minicnn.train.plots import GREY, INK, as_png, new_figure
+    from minicnn.figures import plain, png
+    from minicnn.train.plots import GREY, INK, new_figure
 
     rows, columns = len(chosen), len(pixels)
     figure = new_figure(1.25 * columns + 1, 1.25 * rows + 0.8)
-    figure.suptitle(title, color=INK)
+    figure.suptitle(plain(title), color=INK)
     paper = "gray_r" if dataset.name in NAMES else "gray"  # digits are ink, photographs are light
     for row, panels in enumerate(figure.subplots(rows, columns, squeeze=False)):
         for column, axes in enumerate(panels):
@@ -115,9 +116,9 @@ def draw(dataset: Dataset, chosen: np.ndarray, pixels: list[np.ndarray], title: 
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_color(INK if column == 0 else "#CCCCCC")
-        name = dataset.class_names[dataset.train.labels[chosen[row]]]
+        name = plain(dataset.class_names[dataset.train.labels[chosen[row]]])
         panels[0].set_ylabel(name, rotation=0, ha="right", va="center", color=INK)
         if row == 0:
             panels[0].set_title("original", fontsize=10, color=INK)
             panels[1].set_title("versions of it", fontsize=10, color=GREY, loc="left")
-    return as_png(figure)
+    return png(figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from minicnn.commands.arguments import user_input
+from minicnn.commands.arguments import picture, user_input
 
 
 def run(given: argparse.Namespace) -> int:
@@ -13,6 +13,7 @@ def run(given: argparse.Namespace) -> int:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from minicnn import files
     from minicnn.train import plots
@@ -29,7 +30,7 @@ def run(given: argparse.Namespace) -> int:
         best = found.best
         accuracy = None if best is None else best.validation_accuracy
         table.add_row(
-            found.name,
+            Text(found.name),
             f"{len(found.history)}" + ("" if found.finished else f" of {found.options.epochs}"),
             "" if best is None else f"{best.number}",
             "" if accuracy is None else percent(accuracy),
@@ -49,5 +50,5 @@ def run(given: argparse.Namespace) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options after the command."""
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of trainings")
-    picture = Path("comparison.png")
-    parser.add_argument("--out", metavar="FILE", type=Path, default=picture, help=f"the picture ({picture})")
+    name = "comparison.png"
+    parser.add_argument("--out", metavar="FILE", type=picture, default=name, help=f"the picture ({name})")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minicnn.commands.arguments import add_data, add_device, one_of, user_input, whole
+from minicnn.commands.arguments import add_data, add_device, add_offline, one_of, user_input, whole
 
 if TYPE_CHECKING:
     from minicnn.data import Dataset, Split
@@ -28,8 +28,12 @@ def run(given: argparse.Namespace) -> int:
         trained = open_run(given.run_or_checkpoint)
         device = backend.resolve(given.device)
         name = given.data or trained.options.data
-        dataset = trained.prepared(load_data(trained.options, name, given.data_dir))
+        known = {"channels": trained.channels, "offline": given.offline}
+        dataset = trained.prepared(load_data(trained.options, name, given.data_dir, **known))
         split = _checked(trained, dataset, name, given.split)
+        out = given.out or trained.path.parent / f"eval-{Path(name).stem}-{given.split}"
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"--out {out}: is a file, but a folder to write to is expected")
     with kernels.use(precision=trained.options.precision):
         found = evaluate(trained.model.to(device), split, batch_size=given.batch_size)
     figures = results.figures(found, split.labels, trained.classes)
@@ -39,7 +43,6 @@ def run(given: argparse.Namespace) -> int:
         print(json.dumps(document, indent=1))
     else:
         _print(trained, f"{name}, {given.split}", figures)
-    out = given.out or trained.path.parent / f"eval-{Path(name).stem}-{given.split}"
     written = _write(out, document, (trained, dataset, split, found), given)
     if not given.json:
         print(f"saved in {out}: {', '.join(written)}")
@@ -52,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "run_or_checkpoint", metavar="RUN", type=Path, help="a training's folder, or its checkpoint"
     )
     add_data(parser, "what to measure it on (what it was trained on)")
+    add_offline(parser)
     parser.add_argument(
         "--split", metavar="NAME", type=one_of(SPLITS), default="test", help=f"{', '.join(SPLITS)} (test)"
     )
@@ -74,6 +78,7 @@ def _print(trained: Trained, what: str, figures: dict[str, Any]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from minicnn.train.display import percent
 
@@ -83,7 +88,7 @@ def _print(trained: Trained, what: str, figures: dict[str, Any]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in figures["classes"].items():
         shares = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
-        table.add_row(name, *shares, f"{row['images']:,}")
+        table.add_row(Text(name), *shares, f"{row['images']:,}")
     words = [f"accuracy {percent(figures['accuracy'])}", f"loss {figures['loss']:.4f}"]
     if "top5" in figures:
         words.insert(1, f"top-5 {percent(figures['top5'])}")

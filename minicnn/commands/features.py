@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import minicnn
 from minicnn.backend import unknown
-from minicnn.commands.arguments import add_data, add_device, user_input, whole
+from minicnn.commands.arguments import add_data, add_device, add_offline, user_input, whole
 
 if TYPE_CHECKING:
     from minicnn import nn
@@ -46,11 +46,11 @@ def _by_name(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
 
     wanted = {"model": given.network, "data": given.data or "digits", "seed": given.seed}
     options = complete({**wanted, "weights": given.weights})
-    dataset = as_learnt(load_data(options, options.data, given.data_dir), options)
+    dataset = as_learnt(load_data(options, options.data, given.data_dir, offline=given.offline), options)
     minicnn.manual_seed(given.seed)
     model = minicnn.models.create(given.network, **network_options(options, dataset))
     if given.weights is not None:
-        begin_with(model, options, dataset.class_names)
+        begin_with(model, options, dataset.class_names, offline=given.offline)
     return model, dataset
 
 
@@ -63,8 +63,8 @@ def _trained(given: argparse.Namespace) -> tuple[nn.Module, Dataset]:
         words = unknown(given.network, minicnn.models.list())
         raise ValueError(f"{given.network}: no training is there, and as a network {words}")
     trained = open_run(given.network)
-    dataset = load_data(trained.options, given.data or trained.options.data, given.data_dir)
-    return trained.model, trained.prepared(dataset)
+    name, known = given.data or trained.options.data, {"channels": trained.channels, "offline": given.offline}
+    return trained.model, trained.prepared(load_data(trained.options, name, given.data_dir, **known))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "network", metavar="NETWORK", help="a training's folder, or one that `minicnn models` lists"
     )
     add_data(parser, "whose features (what it was trained on, else digits)")
+    add_offline(parser)
     parser.add_argument("--weights", metavar="WEIGHTS", help="those of a network given by name, as for train")
     parser.add_argument("--at", metavar="LAYER", help="whose results they are (what goes into the head)")
     parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="for the data's splits (0)")

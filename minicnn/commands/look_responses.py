@@ -122,7 +122,10 @@ def _of_training(given: argparse.Namespace) -> tuple[str, Dataset]:
     name = given.data or trained.options.data
     if is_features(name):
         raise ValueError(f"look: --data {name}: features are no images")
-    return name, renormalised(load_data(trained.options, name, given.data_dir), trained.mean, trained.std)
+    dataset = load_data(
+        trained.options, name, given.data_dir, channels=trained.channels, offline=given.offline
+    )
+    return name, renormalised(dataset, trained.mean, trained.std)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import minicnn
 from minicnn.backend import unknown
-from minicnn.commands.arguments import one_of, whole
-from minicnn.commands.predict import is_training, open_classifier
+from minicnn.commands.arguments import add_offline, one_of, whole
+from minicnn.commands.predict import open_classifier
 
 if TYPE_CHECKING:
     from minicnn.predict import Classifier
@@ -31,6 +31,8 @@ def open_network(given: argparse.Namespace, command: str, name: str, seed: int, 
         )
     asked = {"model": name, "weights": given.weights}
     if name not in known:
+        from minicnn.train.saved import is_training
+
         if not path.exists():
             words = "there is no such folder" if path.name != name else f"network {unknown(name, known)}"
             raise ValueError(
@@ -83,7 +85,7 @@ def add_network(parser: argparse._ActionsContainer) -> None:
     )
     add("--classes", metavar="FILE", type=Path, help="text file with a class's name in each line")
     add("--preprocessing", metavar="NAME", type=one_of(CONVENTIONS), help="how images are prepared")
-    add("--offline", action="store_true", help="download nothing")
+    add_offline(parser)
 
 
 def add_seed(parser: argparse._ActionsContainer) -> None:

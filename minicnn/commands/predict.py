@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import minicnn
 from minicnn.backend import resolve
-from minicnn.commands.arguments import FAILED, Stop, add_device, one_of, user_input, whole
+from minicnn.commands.arguments import FAILED, Stop, add_device, add_offline, one_of, user_input, whole
 
 if TYPE_CHECKING:
     from minicnn.predict import Classifier
@@ -73,6 +73,7 @@ def open_classifier(given: argparse.Namespace) -> Classifier:
     """What ``model``, ``weights``, ``preprocessing`` and ``classes`` ask for; ValueError if there is none."""
     from minicnn.models.pretrained import DEFAULT
     from minicnn.predict import from_run, from_weights
+    from minicnn.train.saved import is_training
 
     names = _class_names(given.classes)
     if given.weights is not None and is_training(Path(given.weights)):
@@ -93,17 +94,6 @@ def open_classifier(given: argparse.Namespace) -> Classifier:
         class_names=names,
         offline=given.offline,
         progress=not given.json,
-    )
-
-
-def is_training(path: Path) -> bool:
-    """Whether this is what ``minicnn train`` left, and not weights alone."""
-    from minicnn.train.folders import CHECKPOINT, WEIGHTS
-
-    return (
-        path.is_dir()
-        or path.name == CHECKPOINT
-        or (path.name == WEIGHTS and (path.parent / CHECKPOINT).is_file())
     )
 
 
@@ -217,7 +207,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"how images are prepared: {', '.join(CONVENTIONS)} (as suits the weights)",
     )
     add_device(parser)
-    parser.add_argument("--offline", action="store_true", help="download nothing")
+    add_offline(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -11,11 +11,13 @@ from typing import Any
 import minicnn
 from minicnn.commands.arguments import (
     FAILED,
+    WRONG,
     Stop,
     above_zero,
     add_data,
     add_device,
     add_model,
+    add_offline,
     number,
     one_of,
     part,
@@ -23,6 +25,24 @@ from minicnn.commands.arguments import (
     user_input,
     whole,
 )
+
+EXAMPLES = {
+    "minicnn train lenet5": "digits that come with minicnn",
+    "minicnn train resnet18 --data photos/ --augment photos": "photos/cat/1.jpg, photos/dog/1.jpg, …",
+    "minicnn train resnet18 --data photos/ --weights DEFAULT --freeze base": "a new head for what was learnt",
+    "minicnn train lenet5 --resume": "after an interruption",
+    "minicnn train --repeat runs/lenet5-digits --seed 1": "once more, with other random numbers",
+}
+
+WRITTEN = {
+    "checkpoint.safetensors": "all that --resume, --repeat, eval and predict need",
+    "weights.safetensors": "the best weights alone",
+    "history.csv": "loss and accuracy of each epoch",
+    "curves.png": "the same as curves",
+    "confusion.png": "which class was taken for which, on the test images",
+    "predictions.png": "test images, and what the network says of them",
+    "results.json": "all options, the history and the test's figures",
+}
 
 
 def run(given: argparse.Namespace) -> int:
@@ -33,6 +53,10 @@ def run(given: argparse.Namespace) -> int:
     from minicnn.train.prepare import prepare
     from minicnn.train.run import RunError
 
+    if given.model is None and given.repeat is None:
+        raise Stop(WRONG, "train: MODEL is needed, one that `minicnn models` lists")
+    if given.repeat is not None and given.resume:
+        raise Stop(WRONG, "train: --resume goes on with a training, --repeat begins it anew: one of them")
     options = {
         name: value
         for name, value in vars(given).items()
@@ -44,8 +68,10 @@ def run(given: argparse.Namespace) -> int:
             data_dir=given.data_dir,
             out=given.out,
             resume=given.resume,
+            repeat=given.repeat,
             device=given.device,
             workers=given.workers,
+            offline=given.offline,
             version=minicnn.__version__,
         )
     try:
@@ -61,12 +87,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     from minicnn.train.options import DECAYS
     from minicnn.train.recipes import OPTIMIZERS, PAPERS, RECIPES, SCHEDULES
 
-    # The defaults are None here, so that --resume can tell what was given from what was not.
+    # The defaults are None here, so that --resume and --repeat can tell what was given from what was not.
     def option(name: str, metavar: str, help: str, type: Callable[[str], Any] = str) -> None:
         parser.add_argument(name, metavar=metavar, help=help, type=type, default=None)
 
-    add_model(parser, "MODEL")
+    add_model(parser, "MODEL", nargs="?")
     add_data(parser, f"{', '.join(RECIPES)}, a folder or zip of images, or a file of features (digits)")
+    add_offline(parser)
     option("--recipe", "NAME", "a set-up of the literature, see below", one_of(PAPERS))
     option("--validation", "N", "images held out of the training: a number, or a fraction", part)
     option("--epochs", "N", "passes over the training images", whole(1))
@@ -100,6 +127,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     option("--out", "DIR", "folder for everything that is written (runs/MODEL-DATA)", Path)
     parser.add_argument("--resume", action="store_true", help="go on where a training was interrupted")
+    words = "begin a training anew with all its options, but for those given; MODEL may be left out"
+    parser.add_argument("--repeat", metavar="RUN", type=Path, help=words)
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="draw no pictures")
 
 
@@ -108,11 +137,11 @@ def epilog() -> str:
     from minicnn.train.options import complete
     from minicnn.train.recipes import OPTIMIZERS, PAPERS, RECIPES, SCHEDULES, TUNED
 
-    def section(title: str, rows: dict[str, str]) -> str:
-        return "\n".join([title, *(f"  {name:<18} {words}" for name, words in rows.items())])
+    def section(title: str, rows: dict[str, str], width: int = 18) -> str:
+        return "\n".join([title, *(f"  {name:<{width}} {words}" for name, words in rows.items())])
 
     recipes = {}
-    for model, data in [*TUNED, *(("others", name) for name in RECIPES)]:
+    for model, data in [*TUNED, *(("others", name) for name in (*RECIPES, "./images", "x.safetensors"))]:
         recipes[f"{model} on {data}"] = str(complete({"model": model, "data": data}))
     papers = {}
     for name, recipe in PAPERS.items():
@@ -125,7 +154,9 @@ def epilog() -> str:
     }
     return "\n\n".join(
         [
-            section("where nothing else is given:", recipes),
+            section("examples:", EXAMPLES, 72),
+            section("what is in the folder then:", WRITTEN, 24),
+            section("where nothing else is given:", recipes, max(map(len, recipes))),
             section("recipes of the literature (--recipe):", papers),
             section("optimizers, and their own defaults:", optimizers),
             section("schedules:", {name: kind.description for name, kind in SCHEDULES.items()}),

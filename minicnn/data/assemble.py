@@ -74,6 +74,9 @@ def from_arrays(
             shares[part] = value
     classes = 1 + max(int(part[1].max()) for part in parts.values())
     if class_names is None:
+        count = len(parts["train"][1])
+        if classes > count:  # each class needs one, and names for billions of classes would fill the memory
+            raise ValueError(f"from_arrays: labels go up to {classes - 1}, but there are only {count} images")
         class_names = [str(label) for label in range(classes)]
     if classes > len(class_names):
         raise ValueError(

@@ -195,8 +195,8 @@ def _transform(word: str) -> Transform:
         raise ValueError(f"augment: {word!r}, but {name!r} takes no number")
     try:
         return make(float(number) if number else default or 0.0)
-    except ValueError as error:
-        raise ValueError(f"augment: {word!r} cannot be: {error}") from None
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"augment: {word[:40]!r} cannot be: {error}") from None
 
 
 def _whole(name: str, number: float) -> int:

@@ -28,6 +28,11 @@ SPLITS = {
     "testing": "test",
 }
 
+PUBLISHED = {
+    "-ubyte": "; if these are the files of MNIST, the data are mnist, and this folder is its data-dir",
+    "_batch": "; if these are the files of CIFAR-10, the data are cifar10, and this folder is its data-dir",
+}
+"""What is said where there are no images, but files with such a part in their names."""
 
 Parts = tuple[str, ...]
 """A file's name, and the folders above it."""
@@ -69,7 +74,8 @@ def find_layout(storage: Storage) -> Layout:
     """
     images = [tuple(name.split("/")) for name in storage.names if name.lower().endswith(EXTENSIONS)]
     if not images:
-        raise DataError(f"{storage.path}: there are no images in it ({', '.join(EXTENSIONS)})")
+        hint = next((words for part, words in PUBLISHED.items() if part in " ".join(storage.names)), "")
+        raise DataError(f"{storage.path}: there are no images in it ({', '.join(EXTENSIONS)}){hint}")
     depth = _depth(images)
     tops = sorted({path[depth] for path in images if len(path) > depth + 1})
     if not tops:

@@ -31,7 +31,7 @@ class Folder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
-            raise DataError(f"{self.path}: no such folder")
+            raise DataError(f"{self.path}: no such folder or zip")
         self.names: list[str] = []
         self.folders: list[str] = []
         for folder, files in _walk(self.path):

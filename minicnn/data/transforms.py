@@ -65,8 +65,9 @@ class RandomVerticalFlip(RandomHorizontalFlip):
 class RandomCrop(Transform):
     """The image with a border of `padding` pixels around it, and of that a part of the image's own size.
 
-    Which is moving it by up to `padding` pixels either way.  The border has the value `fill`.  (torchvision's
-    has the size as its first argument.)  Source: He et al. 2016, section 4.2, with padding 4 on CIFAR-10.
+    Which is moving it by up to `padding` pixels either way, fewer than its sides have.  The border has the
+    value `fill`.  (torchvision's has the size as its first argument.)  Source: He et al. 2016, section 4.2,
+    with padding 4 on CIFAR-10.
 
     >>> x = np.full((1, 1, 2, 2), 0.5, np.float32)
     >>> RandomCrop(1)(x, np.array([[0.0, 0.99]]))[0, 0]
@@ -81,6 +82,10 @@ class RandomCrop(Transform):
 
     def __call__(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         p = self.padding
+        if p >= min(x.shape[2:]):
+            raise ValueError(
+                f"RandomCrop: padding is {p}, but less than the sides of the images {x.shape[1:]} is expected"
+            )
         padded = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)), constant_values=self.fill)
         windows = sliding_window_view(padded, x.shape[2:], axis=(2, 3))  # (N, C, 2p + 1, 2p + 1, H, W)
         top, left = (u * (2 * p + 1)).astype(np.intp).T

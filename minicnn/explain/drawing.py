@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minicnn.autograd import Array
+from minicnn.figures import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,30 +39,14 @@ def figure(size: tuple[float, float], title: str) -> Figure:
         colormaps.register(LinearSegmentedColormap.from_list(PALER, ["#9CC3E6", "#FFFFFF", "#F2B880"]))
     sheet = Figure(figsize=size, dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.08), facecolor="white")
     lines = [textwrap.fill(plain(line), int(11 * size[0])) for line in title.split("\n")]
-    sheet.suptitle("\n".join(lines), color=INK, fontsize=13, parse_math=False)
+    sheet.suptitle("\n".join(lines), color=INK, fontsize=13)
     return sheet
-
-
-def plain(text: str) -> str:
-    """A file's name, say, as it can be drawn: without what is no character or cannot be seen.
-
-    >>> plain("a\\tb.png")
-    'a�b.png'
-    """
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def caption(sheet: Figure, words: str) -> None:
     """Words below the panels."""
     width = int(13 * sheet.get_figwidth())
-    sheet.supxlabel(textwrap.fill(plain(words), width), color=INK, fontsize=9, parse_math=False)
-
-
-def as_png(sheet: Figure) -> bytes:
-    """A sheet as a file's content."""
-    content = io.BytesIO()
-    sheet.savefig(content, format="png")
-    return content.getvalue()
+    sheet.supxlabel(textwrap.fill(plain(words), width), color=INK, fontsize=9)
 
 
 def bare(axes: Axes) -> None:

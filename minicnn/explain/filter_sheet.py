@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minicnn.autograd import Array
-from minicnn.explain.drawing import INK, PALER, as_png, bare, figure, show_image
+from minicnn.explain.drawing import INK, PALER, bare, figure, show_image
 from minicnn.explain.filters import FILTERS, apply, as_colours
+from minicnn.figures import png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ def draw(x: Array, names: Sequence[str], title: str) -> bytes:
         picture.set_title(f"{name}\n", color=INK, fontsize=12, fontweight="bold", loc="left")
         picture.text(0, 1.02, FILTERS[name].words, color=INK, fontsize=9, transform=picture.transAxes)
         _write_numbers(numbers, name)
-    return as_png(sheet)
+    return png(sheet)
 
 
 def _write_numbers(axes: Axes, name: str) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from minicnn.autograd import Array
-from minicnn.explain.drawing import HEAT, INK, around_grey, as_png, bare, caption, figure, show_image
+from minicnn.explain.drawing import HEAT, INK, around_grey, bare, caption, figure, show_image
+from minicnn.figures import png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +40,7 @@ def draw_panels(panels: Sequence[Panel], title: str, words: str) -> bytes:
         _show(axes, panel, panels[0].values)
         axes.set_title(panel.title, color=INK, fontsize=10)
     caption(sheet, words)
-    return as_png(sheet)
+    return png(sheet)
 
 
 def _show(axes: Axes, panel: Panel, image: Array) -> None:
@@ -86,7 +87,7 @@ def draw_filters(w: Array, title: str) -> bytes:
         axes.axis("on")
         axes.set_xlabel(str(number), color=INK, fontsize=7, labelpad=1)
     caption(sheet, "grey is 0, lighter above, darker below; each by its own largest")
-    return as_png(sheet)
+    return png(sheet)
 
 
 def draw_maps(found: Mapping[str, Array], title: str) -> bytes:
@@ -110,4 +111,4 @@ def draw_maps(found: Mapping[str, Array], title: str) -> bytes:
             rotation=0, ha="right", va="center", color=INK, fontsize=9,
         )  # fmt: skip
     caption(sheet, "dark is the smallest number of a map, light its largest")
-    return as_png(sheet)
+    return png(sheet)

@@ -45,13 +45,14 @@ def assemble(
     }
     before, *rest = place.joinpath("page.html").read_text("utf-8").split("{{")
     text = before + "".join(parts[name] + after for name, _, after in (one.partition("}}") for one in rest))
-    size = len(text.encode("utf-8"))
+    encoded = text.encode("utf-8", errors="replace")  # a file's name may be no text
+    size = len(encoded)
     if size > largest:
         raise ValueError(
             f"explain {title}: the page would have {size / 1e6:.1f} MB, and may have {largest / 1e6:.0f}: "
             f"{advice}"
         )
-    return text
+    return encoded.decode("utf-8")
 
 
 def inline(text: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from minicnn.autograd import Array
-from minicnn.explain.drawing import INK, around_grey, as_png, bare, caption, figure, show_image
+from minicnn.explain.drawing import INK, around_grey, bare, caption, figure, show_image
 from minicnn.explain.responses import Patch
 from minicnn.explain.words import number
+from minicnn.figures import png
 
 BORDER = 0.93
 """The grey of what lies outside the image."""
@@ -41,7 +42,7 @@ def draw_responses(found: Mapping[int, Sequence[Patch]], title: str, rule: str =
         f"Above each patch is the response. Below it are the pixels that made it, by deconvolution{rule}: "
         "0 is grey. What a unit sees beyond the image's edge is pale.",
     )
-    return as_png(sheet)
+    return png(sheet)
 
 
 def in_frame(pixels: Array, patch: Patch, size: tuple[int, int]) -> Array:

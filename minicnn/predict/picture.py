@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from minicnn.figures import plain, png
 from minicnn.predict.classifier import Guess
 
 if TYPE_CHECKING:
@@ -55,20 +55,18 @@ def draw(predictions: Sequence[Prediction], title: str) -> bytes:
     rows = len(predictions)
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(8, 2.9 * rows + 0.5), dpi=120, layout=layout, facecolor="white")
-    figure.suptitle(title, color=INK, fontsize=12)
+    figure.suptitle(plain(title), color=INK, fontsize=12)
     panels = figure.subplots(rows, 2, squeeze=False, width_ratios=(1, 1.9))
     for (left, right), prediction in zip(panels, predictions, strict=True):
         _show(left, prediction)
         _bars(right, prediction.guesses[:MOST])
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return png(figure)
 
 
 def _show(axes: Axes, prediction: Prediction) -> None:
     axes.imshow(prediction.image, cmap="gray" if prediction.image.mode == "L" else None, vmin=0, vmax=255)
     name = Path(prediction.name).name
-    axes.set_xlabel(name if len(name) <= 34 else f"{name[:33]}…", color=INK, fontsize=9)
+    axes.set_xlabel(plain(name if len(name) <= 34 else f"{name[:33]}…"), color=INK, fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color("#CCCCCC")
@@ -82,7 +80,7 @@ def _bars(axes: Axes, guesses: Sequence[Guess]) -> None:
         axes.text(
             guess.probability + 0.015, place, percent(guess.probability), va="center", color=INK, fontsize=9
         )
-    names = [textwrap.fill(guess.name, 24, max_lines=2, placeholder="…") for guess in guesses]
+    names = [textwrap.fill(plain(guess.name), 24, max_lines=2, placeholder="…") for guess in guesses]
     axes.set_yticks(places, names, fontsize=9.5)
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.set_ylim(max(5, len(guesses)) - 0.5, -0.5)

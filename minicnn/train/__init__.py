@@ -44,6 +44,7 @@ True
     saved       networks that a training left
     results     figures and pictures of a test
     comparison  several trainings beside each other
+    again       what resuming and repeating a training need to know of it
     prepare     everything that can be wrong, found before any work is done
     run         a whole training, as ``minicnn train`` does it
 """

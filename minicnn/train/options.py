@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from minicnn.backend import unknown
@@ -175,3 +175,30 @@ def resumed(saved: Any, given: dict[str, Any], finished: int) -> Options:
     if faults:
         raise ValueError("; ".join(faults))
     return replace(options, epochs=given.get("epochs", options.epochs))
+
+
+def repeated(saved: Any, given: dict[str, Any]) -> Options:
+    """The options for doing a saved training again: those that are given, and its own for the rest.
+
+    With another optimiser, rate, momentum and weight decay are that one's defaults unless given.
+
+    Raises ValueError for another model or recipe, which would be another training.
+
+    >>> saved = vars(complete({"model": "lenet5", "lr": 0.3, "epochs": 2}))
+    >>> options = repeated(saved, {"epochs": 5})
+    >>> options.epochs, options.lr
+    (5, 0.3)
+    >>> repeated(saved, {"optimizer": "adam"}).lr
+    0.001
+    >>> repeated(saved, {"model": "mnist_cnn"})
+    Traceback (most recent call last):
+    ValueError: model mnist_cnn contradicts the training's lenet5
+    """
+    own = asdict(read(saved))
+    for name, option in (("model", "model"), ("recipe", "--recipe")):
+        if given.get(name, own[name]) != own[name]:
+            raise ValueError(f"{option} {given[name]} contradicts the training's {own[name] or 'none'}")
+    if given.get("optimizer", own["optimizer"]) != own["optimizer"]:
+        for name in ("lr", "momentum", "weight_decay"):
+            del own[name]
+    return complete({**own, **given})

@@ -6,13 +6,13 @@ blue is what is right or training, vermilion what is wrong or validation.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minicnn.data import Dataset, Split
+from minicnn.figures import plain, png
 from minicnn.train.history import Epoch
 from minicnn.train.loop import Evaluation
 
@@ -28,6 +28,9 @@ COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, GRE
 COUNTS_UP_TO = 20
 """Classes up to which a confusion matrix has room for its counts."""
 
+LINED_UP_TO = 100
+"""Classes up to which lines between its cells leave something of them to be seen."""
+
 ROWS, COLUMNS = 6, 8
 MISTAKES = 16
 """How many of the grid's images are wrong ones at most, where there are right ones for the rest."""
@@ -39,7 +42,7 @@ PANELS = (("loss", "loss", "validation_loss"), ("accuracy", "accuracy", "validat
 def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> bytes:
     """Loss and accuracy against epochs, for training and validation; ``best`` is marked."""
     figure = new_figure(10, 4.2)
-    figure.suptitle(title, color=INK)
+    figure.suptitle(plain(title), color=INK)
     numbers = [epoch.number for epoch in history]
     dot = "o" if len(history) < 3 else None
     for axes, (name, training, validation) in zip(figure.subplots(1, 2), PANELS, strict=True):
@@ -52,13 +55,11 @@ def curves(history: Sequence[Epoch], title: str, best: Epoch | None = None) -> b
             axes.plot(best.number, getattr(best, validation), "D", color=VERMILION, label=label)
         _label_epochs(axes, name)
     loss, accuracy = figure.axes
-    values = [v for epoch in history for v in (epoch.loss, epoch.validation_loss) if v]
-    if values and max(values) > 10 * min(values):  # or all but the first epochs would be flat
-        _logarithmic(loss)
+    _logarithmic_if_wide(loss, history)
     accuracy.set_ylim(top=1.0)
     accuracy.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
     accuracy.legend(frameon=False, loc="lower right")
-    return as_png(figure)
+    return png(figure)
 
 
 def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> bytes:
@@ -79,17 +80,20 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> byt
             dark = shares[t, p] > 0.6 if t == p else mistakes[t, p] > 0.6
             colour = "#BBBBBB" if count == 0 else "white" if dark else INK
             axes.text(p, t, f"{count:,}", ha="center", va="center", color=colour, fontsize=10)
-    axes.set_xticks(np.arange(classes), class_names, rotation=0 if max(map(len, class_names)) < 4 else 60)
-    axes.set_yticks(np.arange(classes), class_names)
-    axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="#E6E6E6", linewidth=0.7)
+    places, names, points = _with_room(class_names, size - 2.2)
+    turned = 0 if max(map(len, class_names)) < 4 else 60 if numbered else 90
+    axes.set_xticks(places, names, rotation=turned, fontsize=points)
+    axes.set_yticks(places, names, fontsize=points)
+    if classes <= LINED_UP_TO:
+        axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="#E6E6E6", linewidth=0.7)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_color("#CCCCCC")
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_title(title, color=INK, fontsize=11)
-    return as_png(figure)
+    axes.set_title(plain(title), color=INK, fontsize=11)
+    return png(figure)
 
 
 def _label_epochs(axes: Axes, name: str) -> None:
@@ -103,10 +107,20 @@ def _label_epochs(axes: Axes, name: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _logarithmic(axes: Axes) -> None:
-    """The loss on a logarithmic axis, with plain numbers."""
+def _with_room(names: Sequence[str], inches: float) -> tuple[range, list[str], float]:
+    """Which names to write along an axis, and in how many points: small ones, and of very many only some."""
+    most = int(72 * inches / 6)
+    places = range(0, len(names), -(-len(names) // most))
+    return places, [plain(names[k]) for k in places], min(10.0, 0.85 * 72 * inches / len(places))
+
+
+def _logarithmic_if_wide(axes: Axes, history: Sequence[Epoch]) -> None:
+    """The loss on a logarithmic axis, with plain numbers, where all but the first epochs would be flat."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
+    values = [v for epoch in history for v in (epoch.loss, epoch.validation_loss) if v]
+    if not values or max(values) <= 10 * min(values):
+        return
     axes.set_yscale("log")
     axes.set_title("loss (logarithmic)", fontsize=11, color=INK)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -116,7 +130,8 @@ def _logarithmic(axes: Axes) -> None:
 
 def classes(figures: Mapping[str, Mapping[str, float]], title: str) -> bytes:
     """Precision, recall and F1 of each class as dots; ``figures`` has them by class and name."""
-    figure = new_figure(8, min(16, 1.8 + 0.3 * len(figures)))
+    height = min(16, 1.8 + 0.3 * len(figures))
+    figure = new_figure(8, height)
     axes = figure.subplots()
     y = np.arange(len(figures))
     kinds = (
@@ -129,22 +144,24 @@ def classes(figures: Mapping[str, Mapping[str, float]], title: str) -> bytes:
         size = 11 if kind == "precision" else 6  # where they are equal, one is seen inside the other
         style = "none" if kind == "precision" else "full"
         axes.plot(values, y, mark, color=colour, markersize=size, fillstyle=style, label=label, clip_on=False)
-    axes.set_yticks(y, list(figures))
+    places, names, points = _with_room(list(figures), height - 1.8)
+    axes.set_yticks(places, names, fontsize=points)
     axes.set_ylim(len(figures) - 0.5, -0.5)
     axes.set_xlim(right=1)
     axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g} %")
     axes.grid(color="#DDDDDD", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, color=INK, fontsize=11)
+    axes.set_title(plain(title), color=INK, fontsize=11)
     figure.legend(frameon=False, loc="outside lower center", fontsize=9)
-    return as_png(figure)
+    return png(figure)
 
 
 def comparison(runs: Sequence[tuple[str, Sequence[Epoch]]]) -> bytes:
     """The curves of several trainings in one chart: validation drawn through, training dashed."""
     figure = new_figure(11, 4.6)
     for axes, (name, training, validation) in zip(figure.subplots(1, 2), PANELS, strict=True):
-        for i, (title, history) in enumerate(runs):
+        for i, (run, history) in enumerate(runs):
+            title = plain(f" {run}" if run.startswith("_") else run)  # legends leave out names with _ first
             colour, validated = COLOURS[i % len(COLOURS)], all(e.validation_loss is not None for e in history)
             numbers = [epoch.number for epoch in history]
             mark = "o" if len(history) < 3 else None
@@ -164,14 +181,14 @@ def comparison(runs: Sequence[tuple[str, Sequence[Epoch]]]) -> bytes:
             )
         _label_epochs(axes, name)
     loss, accuracy = figure.axes
-    _logarithmic(loss)
+    _logarithmic_if_wide(loss, [epoch for _, history in runs for epoch in history])
     accuracy.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
     figure.suptitle("validation drawn through, training dashed", color=INK, fontsize=11)
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(
         handles, labels, frameon=False, loc="outside lower center", ncols=min(len(runs), 4), fontsize=9
     )
-    return as_png(figure)
+    return png(figure)
 
 
 def choose_examples(labels: np.ndarray, found: Evaluation, count: int) -> np.ndarray:
@@ -193,10 +210,11 @@ def predictions(dataset: Dataset, split: Split, found: Evaluation, title: str) -
     """A grid of images with the class they were taken for and its probability; the wrong ones are framed."""
     chosen = choose_examples(split.labels, found, ROWS * COLUMNS)
     rows = -(-len(chosen) // COLUMNS)
-    short = max(map(len, dataset.class_names)) < 4
+    names = [plain(name) for name in dataset.class_names]
+    short = max(map(len, names)) < 4
     size = 10 if short else 8.5
     figure = new_figure(1.3 * COLUMNS, (1.48 if short else 1.72) * rows + 0.5)
-    figure.suptitle(title, color=INK, fontsize=12)
+    figure.suptitle(plain(title), color=INK, fontsize=12)
     pixels = dataset.to_pixels(split.images[chosen])
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in panels[len(chosen) :]:
@@ -204,15 +222,15 @@ def predictions(dataset: Dataset, split: Split, found: Evaluation, title: str) -
     for axes, index, image in zip(panels, chosen, pixels, strict=False):
         label, predicted = split.labels[index], found.predictions[index]
         _show(axes, image)
-        words = f"{dataset.class_names[predicted]}  {_percent(found.probabilities[index, predicted])}"
+        words = f"{names[predicted]}  {_percent(found.probabilities[index, predicted])}"
         if label == predicted:
             axes.set_title(words, fontsize=size, color=INK, pad=4)
             _frame(axes, "#CCCCCC", 0.8)
         else:
-            words += (", is " if short else "\nis ") + dataset.class_names[label]
+            words += (", is " if short else "\nis ") + names[label]
             axes.set_title(words, fontsize=size, color=VERMILION, fontweight="bold", pad=4)
             _frame(axes, VERMILION, 2.5)
-    return as_png(figure)
+    return png(figure)
 
 
 def _percent(probability: float) -> str:
@@ -240,10 +258,3 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a window system
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
-
-
-def as_png(figure: Figure) -> bytes:
-    """A figure as a file's content."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from minicnn import backend, data, models, nn, optim, random
 from minicnn.autograd import no_grad
@@ -20,11 +17,11 @@ from minicnn.models import pretrained, transfer
 from minicnn.nn.module import inference
 from minicnn.optim import Optimizer
 from minicnn.tensor import from_numpy
-from minicnn.train import checkpoint, features, folders, mixing, saved
-from minicnn.train.checkpoint import Checkpoint, CheckpointError
+from minicnn.train import again, checkpoint, features, folders, mixing, saved
+from minicnn.train.checkpoint import CheckpointError
 from minicnn.train.folders import CHECKPOINT
 from minicnn.train.loop import home
-from minicnn.train.options import Options, complete, resumed
+from minicnn.train.options import Options, complete
 from minicnn.train.recipes import FEATURES_SUFFIX, make_optimizer, make_schedule
 from minicnn.train.run import Run
 from minicnn.train.trainer import Trainer
@@ -45,78 +42,76 @@ def prepare(
     data_dir: str | None = None,
     out: Path | None = None,
     resume: bool = False,
+    repeat: Path | None = None,
     device: str = "cpu",
     workers: int | None = None,
+    offline: bool = False,
     version: str = "",
 ) -> Run:
     """Get everything ready for a training; ``given`` are the options that are not to be the recipe's.
 
-    Nothing is written. ``device`` may be another one than that of the training that is resumed. ``version``
-    is minicnn's, to be noted in what the training writes.
+    Nothing is written. With ``repeat``, a training's folder or checkpoint, those that are not given are that
+    training's, the model included. ``device`` may be another one than that of the training that is resumed
+    or repeated. ``offline`` downloads nothing. ``version`` is minicnn's, to be noted in what the training
+    writes.
 
     Raises ValueError for options that cannot be, a folder that is taken, and a checkpoint that does not fit;
     OSError for files that cannot be read or downloaded.
     """
-    models.info(given["model"])  # an unknown name is to be the first thing that is said
+    if "model" in given:
+        models.info(given["model"])  # an unknown name is to be the first thing that is said
     device = backend.resolve(device)
-    options = complete(given)
+    options, same = (complete(given), None) if repeat is None else again.repeated(repeat, given)
     name = f"{options.model}-{Path(options.data).stem}"
     folder = folders.for_resuming(name, out) if resume else folders.for_new(name, out)
     before, about = None, dict[str, Any]()
     if resume and (folder / CHECKPOINT).exists():
         before = checkpoint.read(folder / CHECKPOINT)
-        options, about = _resumed(before, given)
+        options, about = again.resumed(before, given)
 
-    dataset = as_learnt(load_data(options, options.data, data_dir), options, about.get("data"))
+    dataset = as_learnt(
+        load_data(options, options.data, data_dir, offline=offline), options, about.get("data")
+    )
     random.manual_seed(options.seed)
-    model, notes = _build(options, dataset, fresh=before is None)
+    model, notes = _build(options, dataset, fresh=before is None, offline=offline)
     trainer = _trainer(options, model, dataset, device, workers)
     now: dict[str, Any] = {
         "minicnn": version,
         "options": asdict(options),
-        "data": _fingerprint(dataset),
+        "data": again.fingerprint(dataset),
         "network": network_options(options, dataset),
         "classes": list(dataset.class_names),
         "preprocessing": None if is_features(options.data) else asdict(of_dataset(dataset)),
     }
     if before is not None:
-        _check_data(before, about.get("data"), now["data"], options.data)
+        if other := again.difference(about.get("data"), now["data"]):
+            raise CheckpointError(
+                f"{before.path}: was trained on other data than {options.data!r} is here: {other}"
+            )
         trainer.restore(before)
+    if (N := len(dataset.train)) < options.batch_size:
+        notes.append(
+            f"a batch would be {options.batch_size} images, but there are only {N} for training: an epoch is "
+            "one step, and more with a smaller --batch-size"
+        )
+    if same is not None and (other := again.difference(same, now["data"])):
+        notes.append(f"{repeat} was trained on other data than {options.data!r} is here: {other}")
     return Run(options, folder, dataset, trainer, now, notes, resume, before is not None, data_dir)
 
 
-def _resumed(before: Checkpoint, given: dict[str, Any]) -> tuple[Options, dict[str, Any]]:
-    """The options to go on with, and what else the checkpoint says of its training."""
-    try:
-        about = before.document["about"]
-        return resumed(about["options"], given, before.document["epoch"]), about
-    except KeyError as error:
-        raise CheckpointError(f"{before.path}: does not say what was trained, it has no {error}") from None
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{before.path}: {error}") from None
-
-
-def _check_data(before: Checkpoint, then: Any, now: dict[str, Any], name: str) -> None:
-    """Raise :class:`CheckpointError` unless the data are those that the training began with."""
-    if then == now:
-        return
-    sizes = then.get("sizes") if isinstance(then, dict) else None
-    detail = ""
-    if isinstance(sizes, list) and sizes != now["sizes"]:
-        detail = f": {_counts(sizes)} images (train, validation, test) then, {_counts(now['sizes'])} now"
-    raise CheckpointError(f"{before.path}: was trained on other data than {name!r} is here{detail}")
-
-
-def _counts(sizes: list[Any]) -> str:
-    return " + ".join(str(size) for size in sizes)
-
-
-def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
+def load_data(
+    options: Options,
+    name: str,
+    data_dir: str | None,
+    *,
+    channels: int | None = None,
+    offline: bool = False,
+) -> Dataset:
     """A data set by name or path, in the size that the network takes, or a file of features.
 
     Photographs for a network with published weights are normalised as those that it has seen. The splits are
-    drawn as the options say. Raises ValueError for a network whose images are not square, and whatever
-    :func:`minicnn.data.load` does.
+    drawn as the options say. Images in files are read with so many ``channels``, where that is given. Raises
+    ValueError for a network whose images are not square, and whatever :func:`minicnn.data.load` does.
     """
     if is_features(name):
         return features.load(name)
@@ -125,11 +120,11 @@ def load_data(options: Options, name: str, data_dir: str | None) -> Dataset:
         raise ValueError(f"train: {options.model} takes images of {size[0]}×{size[1]}, but data are square")
     common: dict[str, Any] = {"size": size[0], "validation": options.validation, "seed": options.seed}
     if is_path(name):
-        common["on_error"] = options.on_error
+        common |= {"on_error": options.on_error, "channels": channels}
     if (published := _published(options)) and name not in GREY:
         common |= {"mean": published.preprocessing.mean, "std": published.preprocessing.std}
         common |= {"channels": 3} if is_path(name) else {}
-    return data.load(name, data_dir=data_dir, **common)
+    return data.load(name, data_dir=data_dir, download=not offline, **common)
 
 
 def as_learnt(dataset: Dataset, options: Options, then: dict[str, Any] | None = None) -> Dataset:
@@ -139,8 +134,13 @@ def as_learnt(dataset: Dataset, options: Options, then: dict[str, Any] | None = 
     """
     if options.weights is None or _published(options) or is_features(options.data):
         return dataset
-    lent = (then["mean"], then["std"]) if then else saved.constants(Path(options.weights))
-    return dataset if lent is None else saved.renormalised(dataset, *map(saved.constant, lent))
+    if then:
+        lent = saved.constant(then["mean"]), saved.constant(then["std"])
+    elif (found := saved.constants(Path(options.weights))) is not None:
+        lent = found
+    else:
+        return dataset
+    return saved.renormalised(dataset, *lent)
 
 
 def is_features(name: str) -> bool:
@@ -166,7 +166,7 @@ def _published(options: Options) -> models.Published | None:
     return next((row for row in rows if name in (row.name, row.file)), None)
 
 
-def _build(options: Options, dataset: Dataset, fresh: bool) -> tuple[nn.Module, list[str]]:
+def _build(options: Options, dataset: Dataset, *, fresh: bool, offline: bool) -> tuple[nn.Module, list[str]]:
     """The network, tried on one image, with the weights to begin with if it is ``fresh``, partly frozen."""
     model, notes = models.create(options.model, **network_options(options, dataset)), []
     with inference(model), no_grad():
@@ -178,24 +178,26 @@ def _build(options: Options, dataset: Dataset, fresh: bool) -> tuple[nn.Module, 
             "needed"
         )
     if options.weights is not None and fresh:
-        drawn = begin_with(model, options, dataset.class_names)
+        drawn = begin_with(model, options, dataset.class_names, offline=offline)
         new = f"; {', '.join(drawn)} freshly drawn" if drawn else ""
         notes.append(f"beginning with the weights {options.weights}{new}")
     _freeze(model, options)
     return model, notes
 
 
-def begin_with(model: nn.Module, options: Options, classes: Sequence[str]) -> list[str]:
+def begin_with(
+    model: nn.Module, options: Options, classes: Sequence[str], *, offline: bool = False
+) -> list[str]:
     """Give the network the weights that the options name: published ones, a file's, or a training's.
 
     Returns the names of the head's parameters that do not fit and stay as they are. Raises ValueError for
-    what is none of these and for what does not fit, OSError for what cannot be downloaded.
+    what is none of these and for what does not fit, OSError for what cannot be downloaded, or is not to be.
     """
     assert options.weights is not None
     found = pretrained.find(options.model, options.weights)
     if found.path is None:
         assert found.published is not None  # one of the two there always is
-        return saved.start_from(model, pretrained.download(found.published), classes)
+        return saved.start_from(model, pretrained.download(found.published, offline=offline), classes)
     return saved.start_from(model, found.path, classes)
 
 
@@ -220,9 +222,11 @@ def _rates(text: str | None) -> dict[str, dict[str, float]]:
     >>> _rates("features=1e-4, classifier=0.01")
     {'features': {'lr': 0.0001}, 'classifier': {'lr': 0.01}}
     """
-    rates = {}
+    rates: dict[str, dict[str, float]] = {}
     for word in _words(text):
         pattern, _, rate = word.rpartition("=")
+        if pattern in rates:
+            raise ValueError(f"lr_of: {pattern!r} is given two rates, but one is expected")
         try:
             rates[pattern] = {"lr": float(rate)}
         except ValueError:
@@ -320,14 +324,3 @@ def _sizes_of_pieces(N: int, size: int, pieces: int) -> set[int]:
         piece = -(-n // pieces)
         found |= {piece, n % piece or piece}
     return found
-
-
-def _fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """What tells data apart that a name does not: sizes, normalisation and labels."""
-    labels = b"".join(split.labels.tobytes() for split in dataset.splits().values())
-    return {
-        "sizes": [len(split) for split in dataset.splits().values()],
-        "mean": np.asarray(dataset.mean).tolist(),
-        "std": np.asarray(dataset.std).tolist(),
-        "labels": zlib.crc32(labels),
-    }

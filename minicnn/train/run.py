@@ -71,7 +71,8 @@ class Run:
                 ) from None
             except DataError as error:  # a file that broke, or was broken, since nobody had looked into it
                 raise RunError(
-                    f"{error}; --on-error skip, in a new training, leaves such images out"
+                    f"{error}; what was learnt before is kept: mend the file and continue with: "
+                    f"{self._command()}; or leave such images out, in a new training, with --on-error skip"
                 ) from None
             except BrokenPipeError:  # the console's, not a file's
                 raise
@@ -181,6 +182,11 @@ class Run:
         console.print(line, highlight=False, soft_wrap=True)
         saved = f"saved in {self.folder}: {', '.join(written)}"
         console.print(saved, highlight=False, markup=False, soft_wrap=True)
+        folder = shlex.quote(str(self.folder))
+        shows = self.about["preprocessing"] is not None  # else it knows features, and no images
+        ask = f", minicnn predict IMAGE --weights {folder}" if shows else ""
+        line = f"go on with: minicnn eval {folder}{ask}, minicnn train --repeat {folder} --seed 1"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Saver(Callback):

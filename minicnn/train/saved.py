@@ -9,12 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn import models, nn, weights
+from minicnn.autograd import no_grad
 from minicnn.data import Dataset, Split
 from minicnn.data.pixels import Constant, Pixels, per_channel
 from minicnn.models import transfer
+from minicnn.nn.module import inference
+from minicnn.tensor import zeros
 from minicnn.train import checkpoint
 from minicnn.train.checkpoint import Checkpoint, CheckpointError, best_of, check_fit
 from minicnn.train.folders import CHECKPOINT, WEIGHTS
+from minicnn.train.loop import home
 from minicnn.train.options import Options, read
 
 
@@ -35,16 +39,26 @@ class Trained(NamedTuple):
     path: Path
     preprocessing: models.Preprocessing | None
 
+    @property
+    def channels(self) -> int | None:
+        """Those of the images that it takes; None where it was trained on features."""
+        return None if self.preprocessing is None else 1 if self.preprocessing.channels == "L" else 3
+
     def prepared(self, dataset: Dataset) -> Dataset:
         """A data set as the network knows it: in the normalisation of its training, its classes by name.
 
-        Raises ValueError for a class that the network was not trained for.
+        Raises ValueError for a class that the network was not trained for, and for images that do not fit it.
         """
         if strange := [name for name in dataset.class_names if name not in self.classes]:
             raise ValueError(
                 f"data: {dataset.name} has the class {strange[0]!r}, but {self.options.model} in {self.path} "
                 f"was trained for {', '.join(self.classes[:12])}{', …' * (len(self.classes) > 12)}"
             )
+        try:
+            with inference(self.model), no_grad():
+                self.model(zeros(1, *dataset.image_shape).to(home(self.model)))
+        except ValueError as error:
+            raise ValueError(f"data: {dataset.name} does not fit what is in {self.path}: {error}") from None
         places = np.array([self.classes.index(name) for name in dataset.class_names])
         known = renormalised(dataset, self.mean, self.std)
         splits = {name: Split(split.images, places[split.labels]) for name, split in known.splits().items()}
@@ -84,7 +98,7 @@ def open_run(path: str | Path) -> Trained:
 
     Raises :class:`CheckpointError` for anything else, in a line that begins with the file's name.
     """
-    found = _checkpoint(Path(path))
+    found = read_checkpoint(Path(path))
     try:
         about = found.document["about"]
         options, pixels = read(about["options"]), about["data"]
@@ -104,11 +118,17 @@ def open_run(path: str | Path) -> Trained:
     return Trained(model, options, classes, mean, std, epochs, found.path, preprocessing)
 
 
+def is_training(path: Path) -> bool:
+    """Whether this is what a training left, its folder or a file in it, and not weights alone."""
+    beside = path.name == WEIGHTS and (path.parent / CHECKPOINT).is_file()
+    return path.is_dir() or path.name == CHECKPOINT or beside
+
+
 def constants(path: Path) -> tuple[Constant, Constant] | None:
     """The mean and deviation with which a training saw its images; None for a file of weights alone."""
-    if not path.is_dir() and path.name != CHECKPOINT:
+    if not is_training(path):
         return None
-    pixels = _checkpoint(path).document.get("about", {}).get("data")
+    pixels = read_checkpoint(path).document.get("about", {}).get("data")
     return pixels and (constant(pixels["mean"]), constant(pixels["std"]))
 
 
@@ -117,7 +137,11 @@ def constant(value: Any) -> Constant:
     return tuple(map(float, value)) if isinstance(value, list) else float(value)
 
 
-def _checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint of a training's folder, or of a file in it.
+
+    Raises :class:`CheckpointError` for anything else.
+    """
     if path.is_dir():
         if not (path / CHECKPOINT).exists():
             raise CheckpointError(f"{path}: holds no {CHECKPOINT}, so it is not a training's folder")
@@ -135,9 +159,9 @@ def start_from(model: nn.Module, path: Path, classes: Sequence[str] = ()) -> lis
     :class:`CheckpointError`, both of them ValueError, where something else does not fit; the model is then as
     it was.
     """
-    if not path.is_dir() and path.name != CHECKPOINT:
+    if not is_training(path):
         return _left(weights.load(model, path, replace_head=True))
-    found = _checkpoint(path)
+    found = read_checkpoint(path)
     arrays, about = best_of(found.arrays), found.document.get("about", {})
     if classes and about.get("classes", list(classes)) != list(classes):
         head = transfer.head_name(model) + "."
