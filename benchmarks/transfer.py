@@ -39,11 +39,11 @@ from minicnn import data, models, optim, weights
 from minicnn.data import Split
 from minicnn.optim.lr_scheduler import CosineAnnealingLR
 from minicnn.random import Generator
-from minicnn.train import Trainer, evaluate
+from minicnn.train import DivergedError, Trainer, evaluate
 
 WAYS = ("scratch", "start", "head", "tuned")
 SHOTS = (1, 5, 20, 100)
-BATCH, RATE = 32, 0.05
+BATCH, RATE = 32, 0.02
 KEY = ("seed", "images", "way")
 
 
@@ -124,7 +124,10 @@ def fit(model: mc.nn.Module, split: Split, *, lr: float, epochs: int, seed: int)
     optimizer = optim.SGD(groups, lr=lr, momentum=0.9, weight_decay=5e-4)
     schedule = CosineAnnealingLR(optimizer, epochs)
     trainer = Trainer(model, optimizer, schedule, batch_size=min(BATCH, len(split)), seed=seed)
-    trainer.fit(split, epochs=epochs)
+    try:
+        trainer.fit(split, epochs=epochs)
+    except DivergedError as error:
+        raise Problem(f"{error}; {type(model).__name__} cannot be trained with {lr:g} here") from None
     return model
 
 
