@@ -110,7 +110,6 @@ def accuracy(found: Results) -> str:
         data.add(words[words.index("--data") + 1])
         rows.append(
             [
-                name,
                 f"`{last['command']}`",
                 f"{100 * last['test_accuracy']:.2f} %",
                 f"{100 * last['published']:g} %, {TRAININGS[name].source}",
@@ -118,9 +117,9 @@ def accuracy(found: Results) -> str:
                 number(sum(row["seconds"] for row in mine) / 60),
             ]
         )
-    head = ["network", "command", "test images right", "published", "training images right", "minutes"]
+    head = ["command", "test images right", "published", "training images right", "minutes"]
     notes = "".join(f"{name}: {NOTES[name].strip(' ()')}. " for name in sorted(data & NOTES.keys()))
-    return grid(head, rows, words=2) + paragraph(
+    return grid(head, rows) + paragraph(
         f"{notes}One run each, with seed 0, all training images, and the last epoch's weights. The training "
         "images right are those of the last epoch as it went, augmented and with dropout where there is any. "
         "The minutes are those of a machine that did other work, too."

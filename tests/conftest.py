@@ -31,6 +31,12 @@ else:
     mc.use(os.environ[backend.BACKEND_VARIABLE])
 
 
+def pytest_configure(config):
+    """With `-n`, processes share the cores: a thread that waits is to sleep, for another one's to compute."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # which the processes inherit
+
+
 def pytest_report_header():
     """What the tests that need a GPU run on."""
     return (

@@ -84,7 +84,7 @@ def test_the_table_has_ours_beside_the_published(tmp_path):
     ]  # fmt: skip
     text = report.accuracy(results.Results(epochs, {}))
     line = "| 69.50 % | 70.7 %, the course that it is from | 80.0 % | 2 |"
-    assert f"| cifar_model1 | `{about['command']}` {line}" in text
+    assert f"| `{about['command']}` {line}" in text
     assert "cifar10-jpeg.zip: CIFAR-10 kept as JPEG" in text
     assert charts.accuracy(epochs).startswith(b"\x89PNG")
 
