@@ -44,6 +44,9 @@ from minicnn.train import DivergedError, Trainer, evaluate
 WAYS = ("scratch", "start", "head", "tuned")
 SHOTS = (1, 5, 20, 100)
 BATCH, RATE = 32, 0.02
+CLIP = 5.0
+"""The bound of the gradients' norm: without one, some trainings on a handful of images diverge."""
+
 KEY = ("seed", "images", "way")
 
 
@@ -123,7 +126,9 @@ def fit(model: mc.nn.Module, split: Split, *, lr: float, epochs: int, seed: int)
     groups = optim.param_groups(model, decay_all=False)
     optimizer = optim.SGD(groups, lr=lr, momentum=0.9, weight_decay=5e-4)
     schedule = CosineAnnealingLR(optimizer, epochs)
-    trainer = Trainer(model, optimizer, schedule, batch_size=min(BATCH, len(split)), seed=seed)
+    trainer = Trainer(
+        model, optimizer, schedule, batch_size=min(BATCH, len(split)), seed=seed, clip_norm=CLIP
+    )
     try:
         trainer.fit(split, epochs=epochs)
     except DivergedError as error:
