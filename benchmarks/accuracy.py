@@ -22,7 +22,7 @@ from benchmarks.problem import Problem, ended
 from benchmarks.results import Row, stamp
 from benchmarks.workers import environment
 
-KEY = ("network", "epoch")
+KEY = ("network", "engine", "epoch")
 
 
 class Training(NamedTuple):
@@ -100,9 +100,8 @@ def trained(name: str, words: list[str], folder: Path, threads: int) -> list[Row
     check_options(name, words, found["options"], folder)
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
         epochs = list(csv.DictReader(file))
-    about = {"network": name, "command": spoken(words), "published": TRAININGS[name].published}
     rows: list[Row] = [
-        about
+        about(name, words, "minicnn")
         | {"epoch": int(epoch["number"])}
         | {column: float(epoch[column]) for column in ("loss", "accuracy", "seconds")}
         | {"test_accuracy": None, "images": None}
@@ -111,6 +110,12 @@ def trained(name: str, words: list[str], folder: Path, threads: int) -> list[Row
     ]
     rows[-1] |= {"test_accuracy": found["test"]["accuracy"], "images": found["test"]["images"]}
     return rows
+
+
+def about(name: str, words: list[str], engine: str) -> Row:
+    """The columns that say which training it was, and who computed."""
+    published = TRAININGS[name].published
+    return {"network": name, "engine": engine, "command": spoken(words), "published": published}
 
 
 def check_options(name: str, words: list[str], used: dict[str, Any], folder: Path) -> None:

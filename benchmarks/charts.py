@@ -128,7 +128,8 @@ def scaling(rows: Sequence[Row]) -> bytes | None:
 
 
 def accuracy(rows: Sequence[Row]) -> bytes | None:
-    """The share of wrong test images, ours and the published one, and the loss epoch by epoch."""
+    """The share of wrong test images, ours and the published one, and our loss epoch by epoch."""
+    rows = [row for row in rows if row["engine"] == "minicnn"]
     names = list(dict.fromkeys(row["network"] for row in rows))
     made, (panel, curves) = figure(10, 1.6 + 0.4 * len(names), 2)
     for place, name in enumerate(names):

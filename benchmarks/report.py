@@ -104,7 +104,8 @@ def accuracy(found: Results) -> str:
     """Networks trained on real images: the share of the test images right, ours and the published one."""
     rows, data = [], set()
     for name in dict.fromkeys(row["network"] for row in found.rows):
-        mine = [row for row in found.rows if row["network"] == name]
+        engines = ("minicnn", "PyTorch")
+        mine, other = (of_engine(found.rows, name, engine) for engine in engines)
         last = mine[-1]
         words = last["command"].split()
         data.add(words[words.index("--data") + 1])
@@ -112,18 +113,25 @@ def accuracy(found: Results) -> str:
             [
                 f"`{last['command']}`",
                 f"{100 * last['test_accuracy']:.2f} %",
+                f"{100 * other[-1]['test_accuracy']:.2f} %" if other else "–",
                 f"{100 * last['published']:g} %, {TRAININGS[name].source}",
                 f"{100 * last['accuracy']:.1f} %",
                 number(sum(row["seconds"] for row in mine) / 60),
             ]
         )
-    head = ["command", "test images right", "published", "training images right", "minutes"]
+    head = ["command", "test images right", "in PyTorch", "published", "training images right", "minutes"]
     notes = "".join(f"{name}: {NOTES[name].strip(' ()')}. " for name in sorted(data & NOTES.keys()))
     return grid(head, rows) + paragraph(
-        f"{notes}One run each, with seed 0, all training images, and the last epoch's weights. The training "
-        "images right are those of the last epoch as it went, augmented and with dropout where there is any. "
-        "The minutes are those of a machine that did other work, too."
+        f"{notes}One run each, with seed 0, all training images, and the last epoch's weights. In PyTorch: "
+        "the same training on the same images in the same order, by `accuracy_torch.py`, where no dropout makes "
+        "that impossible. The training images right are those of the last epoch as it went, augmented and "
+        "with dropout where there is any. The minutes are those of a machine that did other work, too."
     )
+
+
+def of_engine(rows: Sequence[Row], network: str, engine: str) -> list[Row]:
+    """A training's epochs; none where this engine has not been through it."""
+    return [row for row in rows if (row["network"], row["engine"]) == (network, engine)]
 
 
 def steps(found: Results) -> str:

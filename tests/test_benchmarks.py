@@ -341,7 +341,7 @@ def test_an_absent_peer_is_left_out_visibly(capsys, monkeypatch):
 
 
 SCRIPTS = ("all", "train_step", "inference", "ladder", "conv", "scaling", "report")
-SCRIPTS += ("accuracy", "frozen", "loading", "transfer")
+SCRIPTS += ("accuracy", "accuracy_torch", "frozen", "loading", "transfer")
 SCRIPTS += ("cuda", "cuda_compile", "cuda_layers", "cuda_resources", "cuda_steps")
 
 

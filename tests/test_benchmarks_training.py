@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are no part of the package
 
-from benchmarks import accuracy, charts, cifar10, frozen, report, results, transfer
+from benchmarks import accuracy, accuracy_torch, charts, cifar10, frozen, report, results, transfer
 from benchmarks.problem import Problem, ended
 from minicnn import cli
 
@@ -75,18 +76,41 @@ def test_the_commands_are_ones_that_minicnn_understands(name, monkeypatch, tmp_p
 
 def test_the_table_has_ours_beside_the_published(tmp_path):
     pytest.importorskip("matplotlib")
-    about = {"network": "cifar_model1", "published": 0.707, "date": "2026-01-02", "commit": "abc"}
-    about["command"] = "minicnn train cifar_model1 --data cifar10-jpeg.zip --validation 0"
+    about = {"network": "cifar_resnet20", "published": 0.9125, "date": "2026-01-02", "commit": "abc"}
+    about["command"] = "minicnn train cifar_resnet20 --data cifar10-jpeg.zip --validation 0"
+    about["engine"] = "minicnn"
     epochs = [
         about | {"epoch": n, "loss": 1 / n, "accuracy": 0.4 + n / 10, "seconds": 30.0}
         | {"test_accuracy": 0.695 if n == 4 else None, "images": 10000 if n == 4 else None}
         for n in range(1, 5)
     ]  # fmt: skip
+    source = accuracy.TRAININGS["cifar_resnet20"].source
     text = report.accuracy(results.Results(epochs, {}))
-    line = "| 69.50 % | 70.7 %, the course that it is from | 80.0 % | 2 |"
-    assert f"| `{about['command']}` {line}" in text
+    assert f"| `{about['command']}` | 69.50 % | – | 91.25 %, {source} | 80.0 % | 2 |" in text
+    both = [*epochs, epochs[-1] | {"engine": "PyTorch", "test_accuracy": 0.7}]
+    assert f"| 69.50 % | 70.00 % | 91.25 %, {source} | 80.0 % | 2 |" in report.accuracy(
+        results.Results(both, {})
+    )
     assert "cifar10-jpeg.zip: CIFAR-10 kept as JPEG" in text
-    assert charts.accuracy(epochs).startswith(b"\x89PNG")
+    assert charts.accuracy(both) == charts.accuracy(epochs)
+
+
+@pytest.mark.oracle
+def test_pytorch_goes_through_the_same_training(trained, tmp_path, capsys):
+    pytest.importorskip("torch")
+    arguments, folder = trained
+    accuracy.main(arguments)
+    accuracy_torch.main(arguments)
+    ours, theirs = rows(tmp_path / "out" / "accuracy.csv")
+    assert (ours["engine"], theirs["engine"]) == ("minicnn", "PyTorch")
+    for column in ("loss", "accuracy", "test_accuracy"):
+        assert float(theirs[column]) == pytest.approx(float(ours[column]), rel=2e-3), column
+    capsys.readouterr()
+    accuracy_torch.main(arguments)  # which is finished
+    assert "epoch" not in capsys.readouterr().out
+    shutil.rmtree(folder)
+    assert ended(accuracy_torch.main, arguments) == 1
+    assert "(accuracy.py --only lenet5 makes one)" in capsys.readouterr().err
 
 
 # Transfer
