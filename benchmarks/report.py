@@ -123,9 +123,9 @@ def accuracy(found: Results) -> str:
     notes = "".join(f"{name}: {NOTES[name].strip(' ()')}. " for name in sorted(data & NOTES.keys()))
     return grid(head, rows) + paragraph(
         f"{notes}One run each, with seed 0, all training images, and the last epoch's weights. In PyTorch: "
-        "the same training on the same images in the same order, by `accuracy_torch.py`, where no dropout makes "
-        "that impossible. The training images right are those of the last epoch as it went, augmented and "
-        "with dropout where there is any. The minutes are those of a machine that did other work, too."
+        "the same training on the same images in the same order, by `accuracy_torch.py`, where no dropout "
+        "makes that impossible. The training images right are those of the last epoch as it went, augmented "
+        "and with dropout where there is any. The minutes are those of a machine that did other work, too."
     )
 
 
