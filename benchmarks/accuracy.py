@@ -7,10 +7,12 @@ take some hours on two cores; --only chooses. Nothing is chosen by the test imag
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ from benchmarks.options import basic, chosen, parse_basic, whole
 from benchmarks.problem import Problem, ended
 from benchmarks.results import Row, stamp
 from benchmarks.workers import environment
+from minicnn.train import folders
 
 KEY = ("network", "engine", "epoch")
 
@@ -55,17 +58,28 @@ TRAININGS = {
 
 def main(arguments: list[str]) -> None:
     """Train what the arguments ask for, and keep how it went."""
-    made = basic(__doc__, f"networks ({', '.join(TRAININGS)})")
-    made.add_argument("--runs", type=Path, default=Path("runs", "accuracy"), help="folder for the trainings")
-    made.add_argument("--threads", type=whole, help="threads (all cores)")
-    given = parse_basic(made, arguments)
-    threads = given.threads or len(machine.cores())
+    given = parse(__doc__, TRAININGS, arguments)
     for name in chosen(TRAININGS, given.only):
         words = command(name, quick=given.quick)
         print(f"== {spoken(words)}", flush=True)
-        rows = trained(name, words, given.runs / name, threads)
-        if given.out:
-            results.save("accuracy", rows, machine.describe(threads, "numba"), KEY, given.out)
+        rows = trained(name, words, given.runs / name, given.threads)
+        keep(rows, given)
+
+
+def parse(about: str | None, names: Iterable[str], arguments: list[str]) -> argparse.Namespace:
+    """The options of those who train these networks, with what was not given filled in."""
+    made = basic(about, f"networks ({', '.join(names)})")
+    made.add_argument("--runs", type=Path, default=Path("runs", "accuracy"), help="folder for the trainings")
+    made.add_argument("--threads", type=whole, help="threads (all cores)")
+    given = parse_basic(made, arguments)
+    given.threads = given.threads or len(machine.cores())
+    return given
+
+
+def keep(rows: list[Row], given: argparse.Namespace) -> None:
+    """Put the rows of one training into the folder for results, where there is one."""
+    if given.out:
+        results.save("accuracy", rows, machine.describe(given.threads, "numba"), KEY, given.out)
 
 
 def command(name: str, quick: bool = False) -> list[str]:
@@ -73,7 +87,7 @@ def command(name: str, quick: bool = False) -> list[str]:
     training = TRAININGS[name]
     if quick:
         return ["train", name, "--data", "digits", "--epochs", "1"]
-    source = cifar10.source() if training.data == cifar10.NAME else training.data
+    source = cifar10.source(training.data)
     return ["train", name, "--data", source, "--validation", "0", *training.options.split()]
 
 
@@ -90,15 +104,15 @@ def trained(name: str, words: list[str], folder: Path, threads: int) -> list[Row
 
     Problem where it ends with an error, or where the folder has a training with other options.
     """
-    finished = folder / "results.json"
+    finished = folder / folders.RESULTS
     if not finished.exists():
-        again = ["--resume"] if (folder / "checkpoint.safetensors").exists() else []
+        again = ["--resume"] if (folder / folders.CHECKPOINT).exists() else []
         asked = [sys.executable, "-m", "minicnn", *words, "--out", str(folder), *again]
         if subprocess.run(asked, env=environment(threads)).returncode:
             raise Problem(f"{name}: the training did not end well; what it saved is in {folder}")
     found = json.loads(finished.read_text(encoding="utf-8"))
     check_options(name, words, found["options"], folder)
-    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
+    with (folder / folders.HISTORY).open(encoding="utf-8", newline="") as file:
         epochs = list(csv.DictReader(file))
     rows: list[Row] = [
         about(name, words, "minicnn")

@@ -7,6 +7,7 @@ goes on after the last whole epoch. Networks with dropout are left out, which no
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from pathlib import Path
@@ -15,11 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this fil
 
 import numpy as np
 
-from benchmarks import machine, results
-from benchmarks.accuracy import KEY, about, check_options, command
+from benchmarks.accuracy import about, check_options, command, keep, parse
 from benchmarks.networks import NETWORKS
-from benchmarks.options import basic, chosen, is_installed, parse_basic, whole
-from benchmarks.problem import Problem, ended
+from benchmarks.options import chosen, is_installed
+from benchmarks.problem import Problem, ended, write_whole
 from benchmarks.results import Row, stamp
 from minicnn.data import DataLoader, Split, batches
 from minicnn.train.prepare import prepare
@@ -31,18 +31,13 @@ NAMES = ("lenet5", "cifar_resnet20")
 
 def main(arguments: list[str]) -> None:
     """Train what the arguments ask for, and keep how it went."""
-    made = basic(__doc__, f"networks ({', '.join(NAMES)})")
-    made.add_argument("--runs", type=Path, default=Path("runs", "accuracy"), help="accuracy.py's trainings")
-    made.add_argument("--threads", type=whole, help="threads (all cores)")
-    given = parse_basic(made, arguments)
+    given = parse(__doc__, NAMES, arguments)
     if not is_installed("torch"):
         raise Problem("torch is not installed: pip install torch")
-    threads = given.threads or len(machine.cores())
     for name in chosen(NAMES, given.only):
         print(f"== {name}", flush=True)
-        rows = Twin(name, command(name, given.quick), given.runs / name, threads).trained()
-        if given.out:
-            results.save("accuracy", rows, machine.describe(threads, "numba"), KEY, given.out)
+        rows = Twin(name, command(name, given.quick), given.runs / name, given.threads).trained()
+        keep(rows, given)
 
 
 class Twin:
@@ -76,14 +71,7 @@ class Twin:
     def trained(self) -> list[Row]:
         """A row for each epoch, with the test in the last."""
         ours, dataset = self.run.trainer, self.run.dataset
-        loader = DataLoader(
-            dataset.train,
-            ours.batch_size,
-            shuffle=True,
-            seed=ours.seed,
-            augment=ours.augment,
-            workers=ours.workers,
-        )
+        loader = ours.loader(dataset.train)
         epochs = self.run.options.epochs
         for epoch in range(epochs):
             if epoch >= len(self.rows):
@@ -130,9 +118,9 @@ class Twin:
         import torch
 
         state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "rows": self.rows}
-        part = self.kept.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self.kept)
+        written = io.BytesIO()
+        torch.save(state, written)
+        write_whole(self.kept, written.getvalue())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ JPEG = "cifar10-jpeg.zip"
 NOTES = {JPEG: " (CIFAR-10 kept as JPEG of quality 75, which costs a little accuracy)"}
 
 
-def source() -> str:
-    """The path of the JPEG copies, where the folder that MINICNN_DATA names has them; else the name."""
+def source(data: str) -> str:
+    """The data as they are named; of "cifar10" the JPEG copies, if MINICNN_DATA's folder has them."""
     photos = Path(os.environ.get("MINICNN_DATA") or "nowhere", JPEG)
-    return str(photos) if photos.exists() else NAME
+    return str(photos) if data == NAME and photos.exists() else data

@@ -48,10 +48,11 @@ def shared(description: str | None, things: str, seconds: float) -> Parser:
     return made
 
 
-def basic(description: str | None, things: str) -> Parser:
-    """Those of every script: what to do, and where to keep what comes of it."""
+def basic(description: str | None, things: str | None = None) -> Parser:
+    """Those of every script: what to do, if it does several things, and where to keep what comes of it."""
     made = Parser(description)
-    made.add_argument("--only", nargs="+", metavar="NAME", help=f"these {things}; * stands for anything")
+    if things is not None:
+        made.add_argument("--only", nargs="+", metavar="NAME", help=f"these {things}; * stands for anything")
     made.add_argument("--out", type=Path, help="the folder for the results (benchmarks/results)")
     made.add_argument(
         "--quick", action="store_true", help="see that it runs, in seconds; kept only where --out says"

@@ -43,17 +43,26 @@ def load(name: str, folder: Path = FOLDER) -> Results | None:
     return Results(rows, described)
 
 
+def kept(name: str, described: dict[str, Any], folder: Path | None) -> list[Row]:
+    """The rows of before, to go on from; Problem where they are of another machine or other settings."""
+    found = load(name, folder) if folder else None
+    if folder is None or found is None:
+        return []
+    check_same(name, found.machine, described, folder)
+    return found.rows
+
+
 def save(name: str, rows: list[Row], described: dict[str, Any], key: tuple[str, ...], folder: Path) -> None:
     """Keep rows: new ones in place of those that agree in ``key``, and of the rest in their old order.
 
     Raises Problem if the rows that are there were taken on another machine or with other versions.
     """
-    kept = load(name, folder)
-    old = kept.rows if kept else []
+    before = load(name, folder)
+    old = before.rows if before else []
     replaced = {tuple(row[part] for part in key) for row in rows}
     left = [row for row in old if tuple(row[part] for part in key) not in replaced]
-    if kept and left:
-        check_same(name, kept.machine, described, folder)
+    if before and left:
+        check_same(name, before.machine, described, folder)
     merged = []
     for row in old:  # in the old order, as far as there is one
         same = tuple(row[part] for part in key)

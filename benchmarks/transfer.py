@@ -24,8 +24,6 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
-
 import numpy as np
 
 import minicnn as mc
@@ -34,7 +32,7 @@ from benchmarks.measure import spread
 from benchmarks.options import Parser, basic, parse_basic, whole
 from benchmarks.problem import Problem, ended
 from benchmarks.results import Row, stamp
-from benchmarks.words import grid
+from benchmarks.words import grid, percent
 from minicnn import data, models, optim, weights
 from minicnn.data import Split
 from minicnn.optim.lr_scheduler import CosineAnnealingLR
@@ -67,10 +65,10 @@ def main(arguments: list[str]) -> None:
     given.data = given.data or ("digits" if given.quick else cifar10.NAME)
     if given.threads:
         mc.set_num_threads(given.threads)
-    source = cifar10.source() if given.data == cifar10.NAME else given.data
+    source = cifar10.source(given.data)
     settings = {"data": Path(source).name, "model": given.model, "epochs": given.epochs, "steps": given.steps}
     described = machine.describe(mc.get_num_threads(), "numba") | {"settings": settings}
-    rows = kept(given.out, described)
+    rows = results.kept("transfer", described, given.out)
     try:
         tasks = halves(source, models.info(given.model).input_shape[1])
     except ValueError as error:
@@ -90,15 +88,6 @@ def main(arguments: list[str]) -> None:
             if given.out:
                 results.save("transfer", rows, described, KEY, given.out)
     print(f"\n{table(rows)}\n{conclusion(rows)}")
-
-
-def kept(out: Path | None, described: Row) -> list[Row]:
-    """The rows of before; Problem where they are of another machine or other settings."""
-    found = results.load("transfer", out) if out else None
-    if out is None or found is None:
-        return []
-    results.check_same("transfer", found.machine, described, out)
-    return found.rows
 
 
 def halves(source: str, size: int) -> list[Task]:
@@ -191,11 +180,6 @@ def table(rows: Sequence[Row]) -> str:
     return grid(["images of each class", *WAYS], lines)
 
 
-def percent(found: tuple[float, float, float]) -> str:
-    """A median with its range, in per cent."""
-    return "{:.1f} % ({:.1f} to {:.1f})".format(*(100 * value for value in found))
-
-
 def of(rows: Sequence[Row], count: int, way: str) -> dict[int, float]:
     """The accuracies of a way with so many images, by their seed."""
     return {row["seed"]: row["accuracy"] for row in rows if (row["images"], row["way"]) == (count, way)}
@@ -218,7 +202,7 @@ def conclusion(rows: Sequence[Row]) -> str:
 
 def parser() -> Parser:
     """What can be asked for."""
-    made = basic(__doc__, "networks")
+    made = basic(__doc__)
     made.add_argument("--data", help="a data set's name, or the path of images (cifar10)")
     made.add_argument("--model", default="cifar_model3", help="a network (cifar_model3)")
     made.add_argument("--seeds", type=whole, help="how often all of it is done (5)")

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.measure import Spread
 from benchmarks.results import Results, Row
 
 
@@ -50,6 +51,16 @@ def number(value: float | None) -> str:
         return "–"
     digits = f"{value:.3g}"
     return f"{float(digits):,.0f}" if abs(value) >= 100 else digits
+
+
+def percent(found: Spread) -> str:
+    """The median of shares with their range, in per cent.
+
+    >>> percent(Spread(0.7151, 0.7, 0.731)), percent(Spread(0.5, 0.5, 0.5))
+    ('71.5 % (70.0 to 73.1)', '50.0 %')
+    """
+    middle, low, high = (f"{100 * value:.1f}" for value in found)
+    return f"{middle} %" if low == high else f"{middle} % ({low} to {high})"
 
 
 def spread(row: Row) -> str:

@@ -279,7 +279,6 @@ EMPTY = re.compile(r"(<!-- benchmark:(\w+) -->\n).*?(<!-- /benchmark:\2 -->)", f
 
 
 def test_the_pages_are_written_from_results(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
     folder, empty = tmp_path / "benchmarks" / "results", {}
     for page, names in report.PAGES.items():
         text = (ROOT / page).read_text(encoding="utf-8")

@@ -75,7 +75,6 @@ def test_the_commands_are_ones_that_minicnn_understands(name, monkeypatch, tmp_p
 
 
 def test_the_table_has_ours_beside_the_published(tmp_path):
-    pytest.importorskip("matplotlib")
     about = {"network": "cifar_resnet20", "published": 0.9125, "date": "2026-01-02", "commit": "abc"}
     about["command"] = "minicnn train cifar_resnet20 --data cifar10-jpeg.zip --validation 0"
     about["engine"] = "minicnn"
@@ -145,8 +144,6 @@ def test_transfer_learns_the_other_classes_from_the_right_images():
 
 
 def test_transfer_concludes_what_the_figures_say():
-    pytest.importorskip("matplotlib")
-
     def row(seed, way, accuracy):
         return {"seed": seed, "images": 5, "way": way, "accuracy": accuracy, "date": "2026-01-02"}
 

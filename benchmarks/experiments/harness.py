@@ -6,7 +6,6 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import minicnn as mc
 from benchmarks import cifar10, machine, results
@@ -67,7 +66,7 @@ def run(experiment: Experiment, given: argparse.Namespace, variants: Sequence[st
     """Run what is missing of so many seeds, then report; False where the time did not suffice."""
     setting = settled(experiment, given)
     described = machine.describe(mc.get_num_threads(), given.backend) | {"settings": place(setting)}
-    rows = kept(experiment, given.out, described)
+    rows = results.kept(experiment.name, described, given.out)
     wanted = [(variant, seed) for seed in range(seeds) for variant in variants]
     with mc.use(given.backend), progress() as teller:
         for number, (variant, seed) in enumerate(wanted, 1):
@@ -97,23 +96,12 @@ def forget(experiment: Experiment, out: Path | None) -> None:
 def settled(experiment: Experiment, given: argparse.Namespace) -> Row:
     """The experiment's setting, with what the command line changes in it."""
     setting = experiment.setting | (experiment.quick if given.quick else {})
-    if setting.get("data") == cifar10.NAME:
-        setting["data"] = cifar10.source()
     for name in OWN:
         value = getattr(given, name)
         if value is not None and name not in setting:
             raise Problem(f"--{name}: {experiment.name} measures layers and trains nothing")
         setting |= {} if value is None else {name: value}
-    return setting
-
-
-def kept(experiment: Experiment, out: Path | None, described: dict[str, Any]) -> list[Row]:
-    """The rows of before; Problem where they are of another machine or other settings."""
-    found = results.load(experiment.name, out) if out else None
-    if out is None or found is None:
-        return []
-    results.check_same(experiment.name, found.machine, described, out)
-    return found.rows
+    return setting | ({"data": cifar10.source(setting["data"])} if "data" in setting else {})
 
 
 def place(setting: Row) -> Row:

@@ -18,8 +18,9 @@ from benchmarks.experiments.experiment import Found
 from benchmarks.experiments.harness import main
 from benchmarks.experiments.networks import Shape, begun, registered
 from benchmarks.experiments.training import COLUMNS, COSTS, Variant, training
-from benchmarks.experiments.words import percent, ratio
+from benchmarks.experiments.words import ratio
 from benchmarks.problem import ended
+from benchmarks.words import percent
 from minicnn import nn
 
 OFF, ON = "VGG A", "VGG A-LRN"

@@ -6,17 +6,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.experiments.experiment import Cell, Found
 from benchmarks.measure import Spread
-from benchmarks.words import number
-
-
-def percent(found: Spread) -> str:
-    """The median of shares with their range, in per cent.
-
-    >>> percent(Spread(0.7151, 0.7, 0.731)), percent(Spread(0.5, 0.5, 0.5))
-    ('71.5 % (70.0 to 73.1)', '50.0 %')
-    """
-    middle, low, high = (f"{100 * value:.1f}" for value in found)
-    return f"{middle} %" if low == high else f"{middle} % ({low} to {high})"
+from benchmarks.words import number, percent
 
 
 def last(column: str, write: Callable[[Spread], str] = percent) -> Cell:

@@ -93,8 +93,8 @@ def _subject(given: argparse.Namespace, classifier: Classifier) -> Subject:
     p = classifier.probabilities(x[None])[0]
     label = find_label(given.label, classifier.class_names)
     label = int(p.argmax()) if label is None else check_label(label, len(p))
-    names = classifier.class_names or [f"class {k}" for k in range(len(p))]
-    best = "" if label == p.argmax() else f"; most probable is {names[p.argmax()]} ({percent(p.max())})"
+    name, likely = classifier.class_name, int(p.argmax())
+    best = "" if label == likely else f"; most probable is {name(likely)} ({percent(p[likely])})"
     if given.layer is not None:
         find_layer(classifier.model, x[None], given.layer)
     return Subject(
@@ -103,7 +103,7 @@ def _subject(given: argparse.Namespace, classifier: Classifier) -> Subject:
         pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1),
         x[None],
         label,
-        f"{names[label]} ({percent(p[label])}){best}",
+        f"{name(label)} ({percent(p[label])}){best}",
         given.layer,
         bgr=classifier.preprocessing.channels == "BGR",
     )

@@ -34,16 +34,6 @@ EXAMPLES = {
     "minicnn train --repeat runs/lenet5-digits --seed 1": "once more, with other random numbers",
 }
 
-WRITTEN = {
-    "checkpoint.safetensors": "all that --resume, --repeat, eval and predict need",
-    "weights.safetensors": "the best weights alone",
-    "history.csv": "loss and accuracy of each epoch",
-    "curves.png": "the same as curves",
-    "confusion.png": "which class was taken for which, on the test images",
-    "predictions.png": "test images, and what the network says of them",
-    "results.json": "all options, the history and the test's figures",
-}
-
 
 def run(given: argparse.Namespace) -> int:
     """Train a network and write what came out of it to a folder."""
@@ -134,6 +124,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def epilog() -> str:
     """What is chosen where nothing is given, and what there is to choose from."""
+    from minicnn.train import folders
     from minicnn.train.options import complete
     from minicnn.train.recipes import OPTIMIZERS, PAPERS, RECIPES, SCHEDULES, TUNED
 
@@ -155,7 +146,7 @@ def epilog() -> str:
     return "\n\n".join(
         [
             section("examples:", EXAMPLES, 72),
-            section("what is in the folder then:", WRITTEN, 24),
+            section("what is in the folder then:", folders.OUTPUTS, 24),
             section("where nothing else is given:", recipes, max(map(len, recipes))),
             section("recipes of the literature (--recipe):", papers),
             section("optimizers, and their own defaults:", optimizers),

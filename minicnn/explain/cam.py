@@ -15,6 +15,7 @@ from minicnn.explain.observe import (
     hooked,
     observed,
     on_the_cpu,
+    probabilities,
     score_gradient,
     scores,
     which,
@@ -134,10 +135,3 @@ def _covered(
             covered[:, max(top, 0) : top + size, max(left, 0) : left + size] = fill
         found.append(probabilities(scores(model, as_input(model, batch, requires_grad=False)))[:, label])
     return np.concatenate(found)
-
-
-def probabilities(logits: Tensor) -> Array:
-    """p = softmax(logits), (N, classes), in float64."""
-    z = on_the_cpu(logits.data).astype(np.float64)
-    p = np.exp(z - z.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)

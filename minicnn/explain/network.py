@@ -94,10 +94,6 @@ class NetworkExplanation(Shown):
     def __repr__(self) -> str:
         return f"<Explanation of {self.name}: .save(path) writes its page, .text() is for a terminal>"
 
-    def class_name(self, label: int) -> str:
-        """What a class is called."""
-        return self.class_names[label] if self.class_names else f"class {label}"
-
     def page(self) -> str:
         """One HTML document of at most 5 MB that needs nothing else; ValueError if it would be larger."""
         from minicnn.explain import network_page
@@ -168,12 +164,12 @@ def explain_network(
             raise ValueError(
                 f"explain: the network has {classes} classes, but {len(class_names)} names were given"
             )
+        class_names = class_names or [f"class {k}" for k in range(classes)]
         backward(run, model)
         layers = _layers(run, summary)
     step, label = training_step(model, run, lr), run.label
     del run  # and with it the graph and all gradients, before others are made
-    called = class_names[label] if class_names else f"class {label}"
-    seen = views(model, x, label, called, bgr) if pictures else ()
+    seen = views(model, x, label, class_names[label], bgr) if pictures else ()
     return NetworkExplanation(
         name,
         weights,

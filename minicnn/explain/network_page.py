@@ -52,7 +52,7 @@ def data(e: NetworkExplanation) -> dict[str, Any]:
         "title": e.name,
         "weights": e.weights,
         "command": e.command,
-        "label": e.class_name(e.label),
+        "label": e.class_names[e.label],
         "guessed": e.guessed,
         "parameters": e.summary.parameters,
         "macs": e.summary.macs,
@@ -176,7 +176,7 @@ def _step(e: NetworkExplanation, step: TrainingStep) -> dict[str, Any]:
         "after": _n(step.loss_after),
         "expected": _n(step.expected),
         "likeliest": [
-            [[e.class_name(int(k)), _n(before[k]), _n(after[k]), int(k) == e.label] for k in _five(p)]
+            [[e.class_names[int(k)], _n(before[k]), _n(after[k]), int(k) == e.label] for k in _five(p)]
             for p in (before, after)
         ],
         "right": [_n(before[e.label]), _n(after[e.label])],

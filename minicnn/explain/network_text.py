@@ -24,7 +24,7 @@ def write(e: NetworkExplanation, console: Console) -> None:
     """Write everything to a console."""
     console.print(Text(", ".join(filter(None, (e.name, e.weights))), "bold"))
     said = ", its own first choice" if e.guessed else ""
-    console.print(Text(f"one image of {by(e.x.shape[1:])}; label: {e.class_name(e.label)}{said}"))
+    console.print(Text(f"one image of {by(e.x.shape[1:])}; label: {e.class_names[e.label]}{said}"))
     console.print(_layers(e))
     step = e.step
     before, after = (p[e.label] for p in (step.probabilities_before, step.probabilities_after))
@@ -32,7 +32,7 @@ def write(e: NetworkExplanation, console: Console) -> None:
         Text(
             f"A step of SGD, w ← w − {step.lr:g} · gw: the loss goes from {number(step.loss_before)} to "
             f"{number(step.loss_after)}; if it were linear, it would change by {number(step.expected)}. "
-            f"The probability of {e.class_name(e.label)} goes from {_share(before)} to {_share(after)}."
+            f"The probability of {e.class_names[e.label]} goes from {_share(before)} to {_share(after)}."
         )
     )
     console.print(_classes(e))
@@ -66,7 +66,7 @@ def _classes(e: NetworkExplanation) -> Table:
     table.add_column("after it", justify="right")
     before, after = e.step.probabilities_before, e.step.probabilities_after
     for k in (-before).argsort(kind="stable")[:5].tolist():
-        table.add_row(Text(e.class_name(k)), _share(before[k]), _share(after[k]))
+        table.add_row(Text(e.class_names[k]), _share(before[k]), _share(after[k]))
     return table
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn import backend, nn
+from minicnn import functional as F
 from minicnn.autograd import Array, Function, as_variable, enable_grad, no_grad
 from minicnn.backend import unknown
 from minicnn.nn.module import inference
@@ -78,6 +79,11 @@ def scores(model: nn.Module, x: Tensor) -> Tensor:
         shape = getattr(logits, "shape", type(logits).__name__)
         raise ValueError(f"the model must give scores (N, classes), but gave {shape}")
     return logits
+
+
+def probabilities(logits: Tensor) -> Array:
+    """p = softmax(logits) in NumPy's hands, (N, classes), float64."""
+    return F.softmax(logits.detach().cpu().double()).numpy()
 
 
 def which(logits: Tensor, label: int | None) -> Array:

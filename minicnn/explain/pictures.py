@@ -13,6 +13,7 @@ from minicnn.explain.cam import grad_cam, occlusion
 from minicnn.explain.network_sheets import MOST_FILTERS, Panel, draw_filters, draw_maps, draw_panels
 from minicnn.explain.observe import feature_maps, filters
 from minicnn.explain.sensitivity import (
+    GUIDED,
     deconvolution,
     gradient,
     guided_backprop,
@@ -85,24 +86,19 @@ def _saliency(subject: Subject) -> Drawn:
 
 def _guided(subject: Subject) -> Drawn:
     g = guided_backprop(subject.model, subject.x, subject.label)[0]
-    words = "guided backprop: the gradient, where every ReLU lets only what is positive pass"
     return _panels(
         subject,
         ("guided gradient, 0 is grey", "signed", subject.colours(g)),
-        words=words + without_relu(subject.model),
+        words=f"guided backprop: {GUIDED}{without_relu(subject.model)}",
     )
 
 
 def _deconvolution(subject: Subject) -> Drawn:
     found = deconvolution(subject.model, subject.x, subject.layer)
-    channel, row, column = found.units[0]
-    words = (
-        f"deconvolution: what made unit ({row}, {column}) of map {channel}, the strongest of {found.layer}"
-    )
     return _panels(
         subject,
         ("projected back, 0 is grey", "signed", subject.colours(found.pixels[0])),
-        words=words + without_relu(subject.model),
+        words=f"deconvolution: {found.words}{without_relu(subject.model)}",
     )
 
 

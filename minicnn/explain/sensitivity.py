@@ -48,6 +48,9 @@ Unit = tuple[int, int, int]
 RECTIFIERS = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
 SMOOTH = (nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.SiLU)
 
+GUIDED = "the gradient, where every ReLU lets only what is positive pass"
+"""Guided backprop in words."""
+
 
 def gradient(model: nn.Module, x: Any, label: int | None = None) -> Array:
     """∂S/∂x, where S is the score (logit) of a class: of ``label``, or of each image's highest.
@@ -97,6 +100,12 @@ class Projection(NamedTuple):
     pixels: Array
     layer: str
     units: list[Unit]
+
+    @property
+    def words(self) -> str:
+        """What is to be seen of the first image."""
+        channel, row, column = self.units[0]
+        return f"what made unit ({row}, {column}) of map {channel}, the strongest of {self.layer}"
 
 
 def deconvolution(

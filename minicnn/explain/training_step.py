@@ -11,6 +11,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn import nn
 from minicnn.autograd import Array, no_grad
+from minicnn.explain.observe import probabilities
 from minicnn.explain.watch import Pass
 from minicnn.nn.module import inference
 
@@ -75,8 +76,8 @@ def training_step(model: nn.Module, run: Pass, lr: float) -> TrainingStep:
         run.loss,
         loss,
         -lr * sum(squares.values()),
-        _softmax(run.logits._data[0]),
-        _softmax(logits._data[0]),
+        probabilities(run.logits)[0],
+        probabilities(logits)[0],
         [
             Update(name, w.size, _norm(w), math.sqrt(squares[name]), _norm(after[name] - w))
             for name, w in before.items()
@@ -106,8 +107,3 @@ def _pieces(array: Array) -> Iterator[tuple[int, Array]]:
     flat = array.reshape(-1)
     for start in range(0, flat.size, 1_000_000):
         yield start, flat[start : start + 1_000_000]
-
-
-def _softmax(logits: Array) -> Array:
-    p = np.exp(logits.astype(np.float64) - logits.max())
-    return p / p.sum()

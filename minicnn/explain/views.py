@@ -9,7 +9,7 @@ from minicnn import nn
 from minicnn.autograd import Array
 from minicnn.explain.cam import grad_cam, occlusion
 from minicnn.explain.observe import NothingToSee
-from minicnn.explain.sensitivity import deconvolution, guided_backprop, saliency, without_relu
+from minicnn.explain.sensitivity import GUIDED, deconvolution, guided_backprop, saliency, without_relu
 
 STEPS = 7
 """Places along a side that occlusion covers: of a large network each costs a forward pass."""
@@ -53,18 +53,13 @@ def _saliency(model: nn.Module, x: Array, label: int, name: str) -> View:
 
 
 def _guided(model: nn.Module, x: Array, label: int, name: str) -> View:
-    words = f"the gradient, where every ReLU lets only what is positive pass; 0 is grey{without_relu(model)}"
+    words = f"{GUIDED}; 0 is grey{without_relu(model)}"
     return View("guided backprop", words, guided_backprop(model, x, label)[0])
 
 
 def _deconvolution(model: nn.Module, x: Array, label: int, name: str) -> View:
     found = deconvolution(model, x)
-    channel, row, column = found.units[0]
-    words = (
-        f"what made unit ({row}, {column}) of map {channel}, the strongest of {found.layer}; 0 is grey"
-        f"{without_relu(model)}"
-    )
-    return View("deconvolution", words, found.pixels[0])
+    return View("deconvolution", f"{found.words}; 0 is grey{without_relu(model)}", found.pixels[0])
 
 
 def _grad_cam(model: nn.Module, x: Array, label: int, name: str) -> View:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minicnn import functional as F
 from minicnn import nn
 from minicnn.autograd import no_grad
 from minicnn.models import Preprocessing
@@ -54,13 +55,12 @@ class Classifier:
         """
         home = next(self.model.parameters()).device
         with inference(self.model), no_grad():
-            logits = self.model(from_numpy(x).to(home)).cpu().numpy().astype(np.float64)
-        if self.class_names and logits.shape[1] != len(self.class_names):
+            p = F.softmax(self.model(from_numpy(x).to(home)).cpu().double()).numpy()
+        if self.class_names and p.shape[1] != len(self.class_names):
             raise ValueError(
-                f"the network has {logits.shape[1]:,} classes, but {len(self.class_names):,} names were given"
+                f"the network has {p.shape[1]:,} classes, but {len(self.class_names):,} names were given"
             )
-        p = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return p / p.sum(axis=1, keepdims=True)
+        return p
 
     def guesses(self, x: np.ndarray, top: int = 5) -> list[list[Guess]]:
         """The ``top`` most probable classes of each image, the most probable first, or all of fewer.
@@ -70,8 +70,9 @@ class Classifier:
         found = []
         for p in self.probabilities(x):
             order = np.argsort(-p, kind="stable")[:top]
-            found.append([Guess(int(i), self._name(int(i)), float(p[i])) for i in order])
+            found.append([Guess(int(i), self.class_name(int(i)), float(p[i])) for i in order])
         return found
 
-    def _name(self, index: int) -> str:
+    def class_name(self, index: int) -> str:
+        """What a class is called."""
         return self.class_names[index] if self.class_names else f"class {index}"

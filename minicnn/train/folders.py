@@ -13,7 +13,15 @@ CHECKPOINT, WEIGHTS, RESULTS = "checkpoint.safetensors", "weights.safetensors", 
 HISTORY = "history.csv"
 CURVES, CONFUSION, PREDICTIONS = "curves.png", "confusion.png", "predictions.png"
 PICTURES = (CURVES, CONFUSION, PREDICTIONS)
-OUTPUTS = (CHECKPOINT, HISTORY, WEIGHTS, RESULTS, *PICTURES)
+OUTPUTS = {
+    CHECKPOINT: "all that --resume, --repeat, eval and predict need",
+    WEIGHTS: "the best weights alone",
+    HISTORY: "loss and accuracy of each epoch",
+    CURVES: "the same as curves",
+    CONFUSION: "which class was taken for which, on the test images",
+    PREDICTIONS: "test images, and what the network says of them",
+    RESULTS: "all options, the history and the test's figures",
+}
 """What a training writes. The results come last: a folder that has them is finished."""
 
 RUNS = Path("runs")

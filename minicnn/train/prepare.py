@@ -33,8 +33,6 @@ BASE = "base"
 GREY = ("digits", "mnist", "fashion_mnist")
 """Data sets that no network with published weights was made for."""
 
-NO_VALIDATION = "there is no validation split"
-
 
 def prepare(
     given: dict[str, Any],

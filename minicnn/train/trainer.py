@@ -159,14 +159,7 @@ class Trainer:
         if isinstance(self.scheduler, ReduceLROnPlateau) and validation is None:
             raise ValueError("Trainer: ReduceLROnPlateau needs a validation split to see its loss")
         self.stopped, self.validates = "", validation is not None
-        loader = DataLoader(
-            training,
-            self.batch_size,
-            shuffle=True,
-            seed=self.seed,
-            augment=self.augment,
-            workers=self.workers,
-        )
+        loader = self.loader(training)
         callbacks = tuple(callbacks)
         for callback in callbacks:
             callback.on_start(self, epochs, len(loader))
@@ -191,6 +184,17 @@ class Trainer:
     def judged(self) -> nn.Module:
         """The model whose weights are measured: the average where there is one."""
         return self.model if self.average is None else self.average.model
+
+    def loader(self, training: Split) -> DataLoader:
+        """The batches of each epoch, before they are mixed."""
+        return DataLoader(
+            training,
+            self.batch_size,
+            shuffle=True,
+            seed=self.seed,
+            augment=self.augment,
+            workers=self.workers,
+        )
 
     def _train_epoch(self, loader: DataLoader, callbacks: tuple[Callback, ...]) -> None:
         gradients: Gradients = self.steps or find_gradients
