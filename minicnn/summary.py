@@ -133,9 +133,10 @@ def summarize(
     the weights are does not matter, and the largest network takes a moment. (On a GPU, where no kernel can
     be launched for nothing, and for a network that fails without images, it is one image of zeros.) The
     pass runs in evaluation mode without a graph; afterwards every module is in the mode it was in, also when
-    the pass fails. There is one row for
-    every call of a module with no modules inside it, and one for a module that has some but owns parameters
-    besides. Work that ``forward`` does by functions rather than by modules is not seen.
+    the pass fails.
+
+    There is one row for every call of a module with no modules inside it, and one for a module that has some
+    but owns parameters besides. Work that ``forward`` does by functions rather than by modules is not seen.
 
     Multiply-accumulates, biases not counted, all other layers 0:
 

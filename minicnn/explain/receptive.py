@@ -61,38 +61,40 @@ def _inputs(function: Function, box: Box, y_shape: tuple[int, ...], edge: Edge) 
     if len(edge.shape) != 4:
         return Box(0, 1, 0, 1)
     H, W = edge.shape[2:]
-    whole = Box(0, H, 0, W)
     if isinstance(function, SqueezeExcitation) or len(y_shape) != 4:
-        return whole
-    window = getattr(function, "window", None)
-    if window is not None:
-        rows, columns = (
-            (first * window.stride[axis], (last - 1) * window.stride[axis] + window.extent[axis])
-            for axis, (first, last) in enumerate((box[:2], box[2:]))
-        )
+        return Box(0, H, 0, W)
+    strides = _strides(function, H, W)
+    if strides is None:
+        return box if edge.shape[2:] == y_shape[2:] else Box(0, H, 0, W)
+    down, right = strides
+    return Box(*down.needed(box.top, box.bottom, H), *right.needed(box.left, box.right, W))
+
+
+class _Stride(NamedTuple):
+    """Along one axis, result number i needs ``extent`` inputs from start + i·step on."""
+
+    start: int
+    step: int = 1
+    extent: int = 1
+
+    def needed(self, first: int, end: int, size: int) -> tuple[int, int]:
+        """What results from ``first`` to before ``end`` need of an axis, as much as there is of it."""
+        low, high = self.start + first * self.step, self.start + (end - 1) * self.step + self.extent
+        return min(max(low, 0), size), min(max(high, 0), size)
+
+
+def _strides(function: Function, H: int, W: int) -> tuple[_Stride, _Stride] | None:
+    """How a function goes over its input's rows and columns; None if it does not go step by step."""
+    if (window := getattr(function, "window", None)) is not None:
         (top, _), (left, _) = window.padding
-        return _cut(rows[0] - top, rows[1] - top, columns[0] - left, columns[1] - left, H, W)
+        (down, right), (high, wide) = window.stride, window.extent
+        return _Stride(-top, down, high), _Stride(-left, right, wide)
     if isinstance(function, Pad):
         (top, _), (left, _) = function.widths[2:]
-        return _cut(box.top - top, box.bottom - top, box.left - left, box.right - left, H, W)
+        return _Stride(-top), _Stride(-left)
     if isinstance(function, GetItem) and isinstance(function.index, tuple) and len(function.index) == 4:
-        parts = function.index[2:]
-        if all(isinstance(part, slice) for part in parts):
-            (top, _, down), (left, _, right) = (
-                part.indices(n) for part, n in zip(parts, (H, W), strict=True)
-            )
-            if down > 0 and right > 0:
-                return _cut(
-                    top + box.top * down,
-                    top + (box.bottom - 1) * down + 1,
-                    left + box.left * right,
-                    left + (box.right - 1) * right + 1,
-                    H,
-                    W,
-                )
-    return box if edge.shape[2:] == y_shape[2:] else whole
-
-
-def _cut(top: int, bottom: int, left: int, right: int, H: int, W: int) -> Box:
-    """A box, as much of it as lies inside an image."""
-    return Box(*(min(max(v, 0), n) for v, n in zip((top, bottom, left, right), (H, H, W, W), strict=True)))
+        rows, columns = function.index[2:]
+        if isinstance(rows, slice) and isinstance(columns, slice):
+            (top, _, down), (left, _, right) = rows.indices(H), columns.indices(W)
+            return (_Stride(top, down), _Stride(left, right)) if min(down, right) > 0 else None
+    return None
