@@ -107,16 +107,17 @@ function terms(about, at) {
   const filter = about.gw !== null;
   const weight = filter ? "w" : "∂y/∂x";
   const rest = about.count - about.places.length;
-  const parts = [`the ${about.places.length} products below`];
+  const parts = [about.places.length === 1 ? "the product below" : `the ${about.places.length} products below`];
   if (rest) parts.push(`${number(about.others)} from ${count(rest)} more`);
   if (about.constant) parts.push(`${number(about.constant)}, ${filter ? "the bias" : "what does not come as a product: a shift, or a curve"}`);
+  const made = parts.length === 1 && about.places.length === 1 ? parts[0] : `the sum of ${parts.join(", and of ")}`;
   const heads = ["input", "x", weight, `x · ${weight}`, `sent to x: gy · ${weight}`, ...(filter ? ["sent to w: gy · x"] : [])];
   const rows = about.places.map((place, k) => [
     `x[${place.join(", ")}]`, number(about.x[k]), number(about.d[k]), number(about.xd[k]), number(about.sent[k]),
     ...(filter ? [number(about.gw[k])] : [])]);
   const inputs = about.count === 1 ? "1 input" : `${count(about.count)} inputs`;
   return [
-    make("p", {}, `Forward: ${inputs}; y${at} is the sum of ${parts.join(", and of ")}. Backward: what it sends to each.`),
+    make("p", {}, `Forward: ${inputs}; y${at} is ${made}. Backward: what it sends to ${about.count === 1 ? "it" : "each"}.`),
     table(rest ? `the ${about.places.length} inputs with the largest products` : "all of its inputs", heads, rows)];
 }
 
