@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from cases import on_host
 from PIL import Image
+from rich.console import Console
 
 import minicnn as mc
 from minicnn import data, kernels, models, nn, optim, train
 from minicnn.optim import lr_scheduler
 from minicnn.train import metrics, plots
-from minicnn.train.display import Display
+from minicnn.train.display import Display, counted
 from minicnn.train.interrupt import Interrupted, Interruptible
 from minicnn.train.options import complete, resumed
 from minicnn.train.recipes import OPTIMIZERS, RECIPES, SCHEDULES, make_optimizer, make_schedule
@@ -82,7 +83,9 @@ def test_evaluate_counts_every_image_and_leaves_the_model_alone(digits):
     before = {name: array.copy() for name, array in model.state_dict().items()}
     random_before = mc.random.default_generator.get_state()
     whole = train.evaluate(model, digits.test, batch_size=270)
-    pieces = train.evaluate(model, digits.test, batch_size=64)
+    told = []
+    pieces = train.evaluate(model, digits.test, batch_size=64, on_batch=told.append)
+    assert told == [64, 128, 192, 256, 270]
     assert pieces.loss == pytest.approx(whole.loss, rel=1e-5)
     assert pieces.accuracy == whole.accuracy == (whole.predictions == digits.test.labels).mean()
     assert pieces.probabilities.shape == (270, 10)
@@ -95,6 +98,16 @@ def test_evaluate_counts_every_image_and_leaves_the_model_alone(digits):
     assert model.training
     assert not model[1].training
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_bar_counts_the_images_on_a_terminal_only():
+    for terminal in (True, False):
+        screen = Console(file=io.StringIO(), width=60, force_terminal=terminal)
+        with counted("looking", 200, screen) as on_batch:
+            on_batch(50)
+        shown = screen.file.getvalue()
+        assert ("looking" in shown and "25%" in shown) == terminal
+        assert bool(shown) == terminal
 
 
 def test_evaluate_of_nothing(digits):
@@ -304,8 +317,6 @@ def test_a_second_signal_does_not_wait():
 
 
 def shown(digits, **console):
-    from rich.console import Console
-
     screen = Console(file=io.StringIO(), width=120, **console)
     with Display(screen) as display:
         trainer_for(tiny(), batch_size=200).fit(

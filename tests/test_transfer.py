@@ -1,4 +1,4 @@
-"""Transfer learning: frozen layers, cut networks, new heads, kept features, and the course's flows."""
+"""Transfer learning: frozen layers, cut networks, new heads, kept features."""
 
 import numpy as np
 import pytest
@@ -31,55 +31,6 @@ def images(*shape, seed=0):
 
 def count(model):
     return transfer.count(model)
-
-
-# ----------------------------------------------------------------------------------------- the course's flows
-
-
-def test_odd_or_even():
-    """A digit classifier used again: 202 of 265,802 parameters are trained."""
-    net = models.create("mlp_300_100")
-    head = models.replace_head(net, 2)
-    models.freeze(net)
-    models.unfreeze(net, head)
-    assert count(net) == (265_802, 202)
-
-
-def test_vgg16_cut_after_block_3():
-    with nn.init.skip():
-        net = models.create("vgg16", num_classes=10)
-    for parameter in net.parameters():
-        parameter.data[...] = 0
-    trunk = models.cut(net, "features.16", (3, 32, 32))
-    assert trunk(mc.zeros(1, 3, 32, 32)).shape == (1, 256, 4, 4)
-    assert sum(p.numel() for p in trunk.parameters()) == 1_735_488
-    assert not any("classifier" in name for name, _ in trunk.named_parameters())
-
-
-def flowers():
-    """VGG-16 without its dense layers, and a head for five classes of flowers."""
-    with nn.init.skip():
-        base = models.create("vgg16")
-        del base._modules["classifier"]  # as cut would, without running it at 224×224
-        trunk = transfer.Trunk(base, "features")
-        head = nn.Sequential(
-            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4608, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 5)
-        )
-    return nn.Sequential(trunk, head)
-
-
-def test_five_flowers():
-    """590,597 new parameters on a frozen base; then 7,079,424 of the base as well, at a smaller rate."""
-    net = flowers()
-    models.freeze(net, "0")
-    assert count(net) == (14_714_688 + 590_597, 590_597)
-    models.unfreeze(net, "0.body.features.2[4-9]")
-    assert count(net[0]) == (14_714_688, 7_079_424)
-    optimizer = optim.SGD(optim.param_groups(net, {"0": {"lr": 1e-5}}), lr=1e-4)
-    assert [(g["name"], g["lr"], len(g["params"])) for g in optimizer.param_groups] == [
-        ("others", 1e-4, 4),
-        ("0", 1e-5, 6),
-    ]
 
 
 # --------------------------------------------------------------------------------------------- freezing
@@ -259,7 +210,9 @@ def test_features_of_a_layer_and_of_the_heads_input(digits):
 
 def test_files_of_features(digits, tmp_path):
     path = tmp_path / "f.safetensors"
-    found = features.extract_all(models.create("lenet5"), digits)
+    told = []
+    found = features.extract_all(models.create("lenet5"), digits, batch_size=500, on_batch=told.append)
+    assert told == [500, 1000, 1257, 1527, 1797]
     features.save(path, found, {"network": "lenet5"})
     again = features.load(path)
     assert again.class_names == digits.class_names

@@ -21,6 +21,7 @@ def run(given: argparse.Namespace) -> int:
     """Measure a trained network: accuracy, top-5, confusion matrix, each class's precision and recall."""
     from minicnn import backend, kernels
     from minicnn.train import evaluate, results
+    from minicnn.train.display import counted
     from minicnn.train.prepare import load_data
     from minicnn.train.saved import open_run
 
@@ -34,8 +35,9 @@ def run(given: argparse.Namespace) -> int:
         out = given.out or trained.path.parent / f"eval-{Path(name).stem}-{given.split}"
         if out.exists() and not out.is_dir():
             raise ValueError(f"--out {out}: is a file, but a folder to write to is expected")
-    with kernels.use(precision=trained.options.precision):
-        found = evaluate(trained.model.to(device), split, batch_size=given.batch_size)
+    model, size = trained.model.to(device), given.batch_size
+    with kernels.use(precision=trained.options.precision), counted(given.split, len(split)) as on_batch:
+        found = evaluate(model, split, batch_size=size, on_batch=on_batch)
     figures = results.figures(found, split.labels, trained.classes)
     about = {"run": str(trained.path), "model": trained.options.model, "epochs": trained.epochs}
     document = {**about, "data": name, "split": given.split, **figures}

@@ -20,6 +20,7 @@ def run(given: argparse.Namespace) -> int:
     """Compute the features of a data set once, for heads to be trained on."""
     from minicnn import backend
     from minicnn.train import features
+    from minicnn.train.display import counted
 
     with user_input():
         if given.out.exists():
@@ -28,13 +29,15 @@ def run(given: argparse.Namespace) -> int:
         model.to(backend.resolve(given.device))
         features.extract(model, dataset.test.take(slice(1)), given.at)  # is there such a layer?
     start = time.perf_counter()
-    found = features.extract_all(model, dataset, given.at, batch_size=given.batch_size)
+    count = sum(map(len, dataset.splits().values()))
+    with counted("looking at images", count) as on_batch:
+        found = features.extract_all(model, dataset, given.at, batch_size=given.batch_size, on_batch=on_batch)
     seconds = time.perf_counter() - start
     about = {"network": str(given.network), "weights": str(given.weights or ""), "layer": given.at or "head"}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     features.save(given.out, found, about)
-    images, shape = sum(map(len, found.splits().values())), "×".join(map(str, found.image_shape))
-    print(f"features of {images:,} images, {shape} each, in {seconds:.1f} s: {given.out}")
+    shape = "×".join(map(str, found.image_shape))
+    print(f"features of {count:,} images, {shape} each, in {seconds:.1f} s: {given.out}")
     print(f"train a head on them with: minicnn train linear_head --data {given.out}")
     return 0
 

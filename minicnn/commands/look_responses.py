@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +26,7 @@ def draw(given: argparse.Namespace, classifier: Classifier) -> None:
     from minicnn.explain.response_sheet import draw_responses
     from minicnn.explain.responses import BATCH, TOP, patches, strongest_responses
     from minicnn.explain.sensitivity import without_relu
+    from minicnn.train.display import counted
 
     with user_input():
         layer, channels = units(given.responds)
@@ -39,7 +38,7 @@ def draw(given: argparse.Namespace, classifier: Classifier) -> None:
         C = found.shape[1]
         if any(c >= C for c in channels):
             raise ValueError(f"look: --responds {given.responds}: {found.name} has channels 0 to {C - 1}")
-        with _progress(len(split)) as on_batch:
+        with counted("looking at images", len(split)) as on_batch:
             responses = strongest_responses(
                 classifier.model, split, found.name, top=top, batch_size=BATCH, on_batch=on_batch
             )
@@ -126,15 +125,3 @@ def _of_training(given: argparse.Namespace) -> tuple[str, Dataset]:
         trained.options, name, given.data_dir, channels=trained.channels, offline=given.offline
     )
     return name, renormalised(dataset, trained.mean, trained.std)
-
-
-@contextlib.contextmanager
-def _progress(images: int) -> Iterator[Callable[[int], None]]:
-    """A bar while images are looked at, on a terminal's stderr; it goes when it is done."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("looking at images", total=images)
-        yield lambda seen: progress.update(task, completed=seen)

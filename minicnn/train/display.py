@@ -1,9 +1,10 @@
-"""What a training shows while it runs: a line for each epoch, and on a terminal curves and a moving bar."""
+"""What is shown of work under way: of a training a line for each epoch, on a terminal curves and bars."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from minicnn.train.callbacks import Callback
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
 
 CURVE = 40
 """Characters that a curve is wide at most."""
+
+
+@contextmanager
+def counted(words: str, images: int, console: Console | None = None) -> Iterator[Callable[[int], None]]:
+    """Yields what is to be told how many images are done, and shows it as a bar, which goes when all are.
+
+    On a terminal only, and that of stderr unless another console is given.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = console or Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(words, total=images)
+        yield lambda done: progress.update(task, completed=done)
 
 
 class Display(Callback):

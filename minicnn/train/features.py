@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,17 @@ from minicnn.train.loop import home
 KEY = "minicnn-features"
 
 
-def extract(model: nn.Module, split: Split, layer: str | None = None, *, batch_size: int = 64) -> Split:
+def extract(
+    model: nn.Module,
+    split: Split,
+    layer: str | None = None,
+    *,
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] | None = None,
+) -> Split:
     """What a layer gives for each image of a split, in inference mode; without one, what goes into the head.
+
+    ``on_batch`` is called after each batch with the number of images seen so far.
 
     Shapes: images (N, C, H, W) to features (N, C', H', W'), or (N, F, 1, 1) where the layer gives vectors.
 
@@ -48,6 +58,8 @@ def extract(model: nn.Module, split: Split, layer: str | None = None, *, batch_s
     with inference(model), no_grad():
         for images, _ in batches(split, batch_size):
             found.append(compute(from_numpy(images).to(home(model))).cpu().numpy().copy())
+            if on_batch:
+                on_batch(sum(map(len, found)))
     features = np.concatenate(found)
     if features.ndim == 2:
         features = features[:, :, None, None]
@@ -69,13 +81,26 @@ class _Input:
         return seen[-1]
 
 
-def extract_all(model: nn.Module, dataset: Dataset, layer: str | None = None, **options: Any) -> Dataset:
+def extract_all(
+    model: nn.Module,
+    dataset: Dataset,
+    layer: str | None = None,
+    *,
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] | None = None,
+) -> Dataset:
     """The features of a whole data set, as a data set; see :func:`extract`."""
-    train, test = (extract(model, split, layer, **options) for split in (dataset.train, dataset.test))
-    validation = train.take([])
-    if len(dataset.validation):
-        validation = extract(model, dataset.validation, layer, **options)
-    return Dataset(dataset.name, train, validation, test, dataset.class_names)
+    found: dict[str, Split] = {}
+
+    def tell(seen: int) -> None:
+        if on_batch:
+            on_batch(sum(map(len, found.values())) + seen)
+
+    for name, split in dataset.splits().items():
+        if len(split):
+            found[name] = extract(model, split, layer, batch_size=batch_size, on_batch=tell)
+    found.setdefault("validation", found["train"].take([]))
+    return Dataset(dataset.name, **found, class_names=dataset.class_names)
 
 
 def save(path: str | os.PathLike[str], dataset: Dataset, about: dict[str, Any] | None = None) -> None:

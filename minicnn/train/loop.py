@@ -181,12 +181,13 @@ def evaluate(
     *,
     batch_size: int = 256,
     loss_fn: Loss | None = None,
-    after_batch: Callable[[], None] | None = None,
+    on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Run a model over a split in inference mode, without recording a graph.
 
-    Afterwards every module is in the mode it was in. ``after_batch`` is called after each batch, and may
-    raise to break off. Without ``loss_fn`` the loss is the cross-entropy.
+    Afterwards every module is in the mode it was in. ``on_batch`` is called after each batch with
+    the number of images seen so far, and may raise to break off. Without ``loss_fn`` the loss is the
+    cross-entropy.
 
     Raises ValueError for an empty split.
     """
@@ -200,8 +201,8 @@ def evaluate(
             logits = model(from_numpy(images).to(device))
             total += loss_fn(logits, from_numpy(labels).to(device)).item() * len(labels)
             probabilities.append(F.softmax(logits, 1).cpu().numpy())
-            if after_batch:
-                after_batch()
+            if on_batch:
+                on_batch(sum(map(len, probabilities)))
     p = np.concatenate(probabilities)
     predictions = p.argmax(axis=1)
     accuracy = float((predictions == split.labels).mean())

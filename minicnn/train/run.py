@@ -17,7 +17,7 @@ from minicnn import backend, files, kernels, models, weights
 from minicnn.data import DataError, Dataset
 from minicnn.train import folders, results
 from minicnn.train.callbacks import Callback, EarlyStopping, HistoryFile
-from minicnn.train.display import Display, percent
+from minicnn.train.display import Display, counted, percent
 from minicnn.train.folders import CHECKPOINT, CURVES, HISTORY, RESULTS, WEIGHTS
 from minicnn.train.interrupt import Interrupted, Interruptible
 from minicnn.train.loop import DivergedError, Evaluation, evaluate, home
@@ -88,7 +88,8 @@ class Run:
         """How the network does on the test split, computed as it was trained."""
         with kernels.use(precision=self.options.precision):
             size = -(-self.options.batch_size // self.options.accumulate)
-            return evaluate(self.trainer.model, self.dataset.test, batch_size=size)
+            with counted("test", len(self.dataset.test)) as on_batch:
+                return evaluate(self.trainer.model, self.dataset.test, batch_size=size, on_batch=on_batch)
 
     def _begin(self) -> None:
         try:

@@ -250,7 +250,7 @@ class Trainer:
                 raise self._diverged(f"{name} holds NaN or infinity after its last step")
 
     def _validate(self, validation: Split, callbacks: tuple[Callback, ...]) -> tuple[float, float]:
-        def after_batch() -> None:
+        def on_batch(seen: int) -> None:
             for callback in callbacks:
                 callback.on_validation_batch(self)
 
@@ -259,7 +259,7 @@ class Trainer:
             validation,
             batch_size=-(-self.batch_size // self.accumulate),  # what training has memory for, inference has
             loss_fn=self.loss_fn,
-            after_batch=after_batch,
+            on_batch=on_batch,
         )
         if not np.isfinite(found.loss):
             raise self._diverged(f"the validation loss is {found.loss}")
