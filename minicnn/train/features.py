@@ -99,8 +99,9 @@ def extract_all(
     for name, split in dataset.splits().items():
         if len(split):
             found[name] = extract(model, split, layer, batch_size=batch_size, on_batch=tell)
-    found.setdefault("validation", found["train"].take([]))
-    return Dataset(dataset.name, **found, class_names=dataset.class_names)
+    train, test = found["train"], found["test"]
+    validation = found.get("validation", train.take([]))
+    return Dataset(dataset.name, train, validation, test, dataset.class_names)
 
 
 def save(path: str | os.PathLike[str], dataset: Dataset, about: dict[str, Any] | None = None) -> None:
