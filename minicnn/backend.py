@@ -241,7 +241,8 @@ def unknown(name: object, choices: Iterable[str]) -> str:
     "'im2coll' is unknown; did you mean 'im2col'? (known: im2col, naive)"
     """
     names = sorted(choices)
-    near = difflib.get_close_matches(str(name), names, n=1)
+    bare = {name.lstrip("-"): name for name in names}  # that options all begin alike makes none of them near
+    near = [bare[found] for found in difflib.get_close_matches(str(name).lstrip("-"), bare, n=1)]
     if near and len(names) > 20:  # a long list would bury the suggestion
         return f"{name!r} is unknown; did you mean {near[0]!r}?"
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -383,6 +383,7 @@ WRONG = [
     ("train lenet", "MODEL: 'lenet' is unknown; did you mean 'lenet5'?"),
     ("train lenet5 more", "one argument too many, 'more'"),
     ("train lenet5 --epoch 3", "'--epoch' is unknown; did you mean '--epochs'?"),
+    ("train lenet5 --colour red", "'--colour' is unknown (known: "),
     ("train lenet5 --lern=3", "option '--lern' is unknown"),
     ("train lenet5 --epochs 0", "--epochs: '0', but a whole number of at least 1"),
     ("train lenet5 --epochs 1.5", "--epochs: '1.5'"),

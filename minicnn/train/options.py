@@ -74,7 +74,7 @@ class Options:
         early = "" if self.early_stopping is None else f" or until {self.early_stopping} bring nothing"
         words += [
             f"batch size {self.batch_size}{pieces}",
-            f"{self.epochs} epochs{early}",
+            f"{self.epochs} epoch{'s' * (self.epochs > 1)}{early}",
             f"seed {self.seed}",
         ]
         return ", ".join(words)

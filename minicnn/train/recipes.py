@@ -221,7 +221,7 @@ PAPERS = {
         lr=0.1,
         momentum=0.9,
         weight_decay=1e-4,
-        validation=5000,
+        validation=0.1,
         augment="cifar",
         source="He et al. 2015, section 4.2: 64,000 steps on 45,000 images, rate divided by 10 after 32,000 "
         "and 48,000",
