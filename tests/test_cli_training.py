@@ -186,7 +186,7 @@ def test_recipes_of_the_literature(run, small, recipe):
     assert PAPERS[recipe].augment == augmentations.get(recipe)
     assert tuple(found[k] for k in ("lr", "momentum", "weight_decay", "schedule")) == figures[recipe]
     assert f"{PAPERS[recipe].source[:14]}" in " ".join(run("train", "--help")[1].split())
-    share = PAPERS[recipe].validation  # for data of any size; of CIFAR's 50,000 images it is He et al.'s 5,000
+    share = PAPERS[recipe].validation  # of CIFAR's 50,000 images it is He et al.'s 5,000
     assert share == (0.1 if recipe == "resnet-cifar2015" else None)
 
 
