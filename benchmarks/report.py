@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
-from benchmarks import charts, machine, report_cuda, results, scaling, transfer
+from benchmarks import charts, machine, report_cuda, report_experiments, results, scaling, transfer
 from benchmarks.accuracy import TRAININGS
 from benchmarks.cifar10 import NOTES
 from benchmarks.contenders import KINDS, TORCH
@@ -38,6 +38,7 @@ PAGES = {
         "frozen",
         "transfer",
         "loading",
+        "experiments",
         "cuda",
     ),
 }
@@ -59,7 +60,7 @@ def write(pages: Path, folder: Path) -> None:
         path = pages / page
         before = text = path.read_text(encoding="utf-8")
         for name in names:
-            content = report_cuda.section(folder) if name == "cuda" else section(name, folder, path)
+            content = section(name, folder, path)
             if content:
                 text = put(text, name, content, page)
             else:
@@ -70,6 +71,10 @@ def write(pages: Path, folder: Path) -> None:
 
 def section(name: str, folder: Path, page: Path) -> str:
     """A benchmark's table and chart, which is drawn; empty where nothing has been measured."""
+    if name == "cuda":
+        return report_cuda.section(folder)
+    if name == "experiments":
+        return report_experiments.section(folder, page)
     found = results.load(name, folder)
     if found is None:
         return ""

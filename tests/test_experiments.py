@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are no part of the package
 
+from benchmarks import report_experiments
 from benchmarks.experiments import all, batch_norm, harness, networks, reduction, relu, words
 from benchmarks.experiments.experiment import Found
 from benchmarks.measure import Spread
@@ -99,6 +100,18 @@ def test_an_interrupted_experiment_goes_on_where_it_was(counted, tmp_path, capsy
     assert "holds results with settings" in error
     assert ended(main, [*arguments, "--epochs", "3", "--anew"]) == 0
     assert len(runs) == 20
+
+
+def test_the_page_of_all_benchmarks_says_what_each_showed(counted, tmp_path, monkeypatch):
+    experiment, _, _ = counted
+    page, place = tmp_path / "README.md", tmp_path / "results" / "experiments"
+    assert report_experiments.section(place.parent, page) == ""
+    harness.main(experiment, ["--quick", "--backend", "numpy", "--out", str(place)])
+    monkeypatch.setattr(report_experiments, "ALL", {"relu": all.ALL["relu"], "initialisation": experiment})
+    text = report_experiments.section(place.parent, page)
+    assert text.startswith(f"- **[{experiment.question}](results/experiments/initialisation.md)** (2 runs of")
+    assert text.count("- **") == 1
+    assert "so this was reproduced" in " ".join(text.split())
 
 
 def test_nothing_is_begun_that_the_time_does_not_suffice_for(counted, tmp_path, capsys):

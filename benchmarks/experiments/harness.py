@@ -148,14 +148,7 @@ def report(experiment: Experiment, measured: Results, given: argparse.Namespace,
         ],
         words=2,
     )
-    if len(variants) == len(experiment.variants):
-        sentences = experiment.conclude(found)
-    else:
-        sentences = ["Not all variants have been run: nothing is concluded."]
-    if min(map(found.count, variants)) < 2:
-        sentences = [ONCE, *sentences]
-    if given.quick:
-        sentences = [QUICK, *sentences]
+    sentences = [QUICK] * given.quick + conclusions(experiment, found)
     for sentence in sentences:
         teller.note(sentence)
     picture = experiment.draw(found, variants)
@@ -167,6 +160,15 @@ def report(experiment: Experiment, measured: Results, given: argparse.Namespace,
     write_whole(given.out / f"{experiment.name}.png", picture)
     write_whole(given.out / f"{experiment.name}.md", page)
     teller.note(f"{experiment.name}: {given.out / experiment.name}.md, .png and .csv")
+
+
+def conclusions(experiment: Experiment, found: Found) -> list[str]:
+    """What the runs show, as sentences."""
+    variants = [name for name in experiment.variants if found.has(name)]
+    if len(variants) < len(experiment.variants):
+        return ["Not all variants have been run: nothing is concluded."]
+    sentences = experiment.conclude(found)
+    return [ONCE, *sentences] if min(map(found.count, variants)) < 2 else sentences
 
 
 def described(experiment: Experiment, measured: Results) -> str:
