@@ -20,7 +20,8 @@ def trained(model: nn.Module, data: Dataset, optimizer: Optimizer, epochs: int, 
     """Train what is not frozen; the share of the test images that are right then."""
     with Display(Console()) as display:
         Trainer(model, optimizer, **settings).fit(data.train, epochs=epochs, callbacks=[display])
-    return evaluate(model, data.test).accuracy
+    with counted("test", len(data.test)) as on_batch:
+        return evaluate(model, data.test, on_batch=on_batch).accuracy
 
 
 def seen(model: nn.Module, data: Dataset, layer: str | None = None) -> Dataset:
