@@ -82,7 +82,7 @@ def test_features_of_vgg16(example, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "VGG-16, as far as block 3, learns kind0, kind1:" in said
     assert "A dense layer learns kind2, kind3, from 3 images of each:" in said
-    assert [line.split("% ")[1] for line in said.splitlines()[-3:]] == [
+    assert [line.split("right ")[1] for line in said.splitlines()[-3:]] == [
         "from pixels",
         "from what a fresh VGG-16 makes of them",
         "from what VGG-16 makes of them that has learnt",
