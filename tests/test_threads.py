@@ -106,6 +106,26 @@ def test_what_numba_was_told_stays_and_is_a_bound_as_well():
         set_numba_threads(threads.most())
 
 
+@pytest.mark.parametrize(
+    ("given", "looks", "left"),
+    [
+        ({}, "10000", "None"),
+        ({"OMP_WAIT_POLICY": "passive"}, "0", "None"),
+        ({"GOMP_SPINCOUNT": "77"}, "77", "77"),
+    ],
+)
+def test_waiting_threads_soon_sleep_unless_the_environment_says_otherwise(given, looks, left):
+    """And what is set for them is gone for the programs that are begun from here."""
+    code = "import os, minicnn.kernels.numba; print('left', os.environ.get('GOMP_SPINCOUNT'))"
+    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment |= {"OMP_DISPLAY_ENV": "verbose", **given}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert found.stdout == f"left {left}\n"
+    if "GOMP_SPINCOUNT" not in found.stderr:
+        pytest.skip("Numba's threads are not those of GNU's OpenMP here")
+    assert f"GOMP_SPINCOUNT = '{looks}'" in found.stderr
+
+
 def test_numba_is_not_loaded_for_it_and_follows_when_it_is():
     code = """
 import sys
