@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from test_cli import interrupt, one_line, same_arrays, small  # noqa: F401
-from test_cli_training import ALL, made_of_features, photographs
+from test_cli_eval import made_of_features
+from test_cli_training import ALL, photographs
 
 from minicnn.train import checkpoint, features, folders
 
