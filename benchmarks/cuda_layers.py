@@ -1,8 +1,9 @@
 """Single convolution layers on a GPU, three passes each: every CUDA algorithm beside PyTorch with cuDNN.
 
-Both compute in the same precision: float32 throughout (PyTorch with allow_tf32 off), TF32, bfloat16 (where
-PyTorch's arrays are bfloat16, while minicnn rounds factors of float32). A time is what the GPU takes between
-two events for a call that finds nothing in its caches. The whole result is compared with float64 beforehand.
+Both compute in the same precision: float32 throughout (PyTorch with allow_tf32 off), TF32, bfloat16 or
+float16 (where PyTorch's arrays are that too, while minicnn rounds factors of float32). A time is what the GPU
+takes between two events for a call that finds nothing in its caches. The whole result is compared with
+float64 beforehand.
 
 Beside it stand two ceilings that are measured too: cuBLAS's product of large matrices in this precision, and
 the copying of memory, which is what limits depthwise convolution. TFLOP/s count the products of the
@@ -21,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
 from benchmarks import gpu, machine, results
-from benchmarks.contenders import KINDS, TORCH_CUDA, is_installed
+from benchmarks.contenders import KINDS, OF_16_BITS, TORCH_CUDA, is_installed
 from benchmarks.layers import LAYERS, PARTS, Layer
 from benchmarks.measure import alternate, better, ratio, repetitions_for, spread
 from benchmarks.options import Teller, chosen, parse_shared, progress, shared, whole
@@ -35,7 +36,7 @@ BATCH = 64
 SMALL_BATCH = 512
 """Of images up to 32 × 32, of which it takes more to fill a GPU."""
 
-WRONG = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 5e-2}
+WRONG = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 5e-2, "fp16": 1e-2}
 """Beyond this error a result is not a matter of rounding."""
 
 LOOPS = 4e9
@@ -51,11 +52,21 @@ KEY = ("layer", "pass", "precision", "contender", "algorithm")
 Entry = tuple[str, str]  # a worker's kind, and the algorithm it is asked for
 
 
+USUAL = ("fp32", "tf32", "bf16")
+"""float16 is as fast as bfloat16, and for GPUs that have no other."""
+
+
+def add_precisions(made: argparse.ArgumentParser) -> None:
+    """The option which of them to measure."""
+    words = f"which of {', '.join(PRECISIONS)} ({', '.join(USUAL)})"
+    made.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=USUAL, metavar="P", help=words)
+
+
 def main(arguments: list[str]) -> None:
     """Measure what the arguments ask for; Problem at the end if something went wrong on the way."""
     made = shared(__doc__, "layers", seconds=0.005)
     made.add_argument("--passes", nargs="+", choices=PARTS, default=PARTS, help="which passes (all)")
-    made.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="which (all)")
+    add_precisions(made)
     made.add_argument(
         "--batch", type=whole, help=f"images ({BATCH}; of small ones {SMALL_BATCH}); an even number"
     )
@@ -176,7 +187,7 @@ def measure(
         times = race(part, entries, workers, given)
         theirs = {entry: values for entry, values in times.items() if entry[0] in TORCH_CUDA}
         for entry, values in times.items():
-            itemsize = 2 if precision == "bf16" and entry in theirs else 4
+            itemsize = 2 if precision in OF_16_BITS and entry in theirs else 4
             row = figures(layer, values, ceilings, itemsize)
             row |= dict.fromkeys(("ratio", "ratio_low", "ratio_high"))
             if theirs and entry[0] == OURS:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this fil
 
 from benchmarks import gpu, results
 from benchmarks.contenders import KINDS, is_installed
-from benchmarks.cuda_layers import OURS, cache, contenders
+from benchmarks.cuda_layers import OURS, add_precisions, cache, contenders
 from benchmarks.measure import alternate, better, ratio, repetitions_for, spread
 from benchmarks.networks import find, refuse_unequal
 from benchmarks.options import Teller, chosen, parse_shared, progress, shared, whole
@@ -28,7 +28,6 @@ from benchmarks.problem import Problem, ended
 from benchmarks.results import Row
 from benchmarks.steps import MB
 from benchmarks.workers import Worker
-from minicnn.kernels.registry import PRECISIONS
 
 BATCHES = {
     "lenet5": 64,
@@ -48,7 +47,7 @@ Entry = tuple[str, str]  # a worker's kind, and its way of doing a step
 def main(arguments: list[str]) -> None:
     """Measure what the arguments ask for; Problem at the end if something went wrong on the way."""
     made = shared(__doc__, "networks", seconds=0.1)
-    made.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="which (all)")
+    add_precisions(made)
     made.add_argument("--batch", type=whole, help="images of a step (as usual for each network)")
     given = parse_shared(made, arguments)
     names = chosen(BATCHES, given.only, quick=["lenet5"] if given.quick else None)

@@ -22,8 +22,8 @@ Chooser = Callable[..., list[str]]
 FAMILIES = {"numpy": ("numpy",), "numba": ("numba", "numpy"), "cuda": ("cuda",)}
 """The families of kernels that each backend may use, its own first: Numba leaves the rest to NumPy."""
 
-PRECISIONS = ("fp32", "tf32", "bf16")
-"""What factors of float32 may be rounded to: nothing, 10 bits of fraction, 7 bits of fraction."""
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+"""What factors of float32 may be rounded to: nothing, 10 bits of fraction, 7, and 10 of a smaller range."""
 
 _kernels: dict[tuple[str, str], dict[str, Kernel]] = {}  # (operation, family) -> {algorithm: kernel}
 _suits: dict[Ran, Callable[..., bool]] = {}  # for kernels that are for some arguments only: for which
@@ -239,20 +239,25 @@ class use:
         fuse: whether operations that follow each other may run as one, as convolution and ReLU (the default;
             see :func:`minicnn.nn.chain`). Without, each computes what it is called, one after another.
         precision: how exactly "auto" multiplies float32 on a GPU, see below: ``"fp32"`` (the default),
-            ``"tf32"`` or ``"bf16"``.
+            ``"tf32"``, ``"bf16"`` or ``"fp16"``.
         **by_name: the same as ``algorithms`` for operations without a dot: ``conv2d="taps"``.
 
-    **Precision.** Tensor cores, which GPUs have from compute capability 8.0 on, multiply many times faster
-    than anything else there, but not float32. With ``round`` to 10 bits of fraction (TF32) or to 7
-    (bfloat16), both with float32's range, convolutions and fully connected layers and their gradients become
+    **Precision.** Tensor cores, which GPUs have from compute capability 8.0 on (7.5 for float16), multiply
+    many times faster than anything else there, but not float32. With ``round`` to 10 bits of fraction (TF32,
+    float16) or to 7 (bfloat16), convolutions and fully connected layers and their gradients become
 
         y = Σ round(x) · round(w) + b
 
     where only the factors are rounded, on their way into the multiplication: each product is exact, and the
     sum is float32. Each factor errs by 2⁻¹¹ or 2⁻⁸ at most, so y by 2⁻¹⁰ or 2⁻⁷ of Σ |x·w| and usually, as
-    errors cancel, by 4e-4 or 4e-3 of its size. Every array stays float32: weights (there is no other copy
-    of them, so a step too small for bfloat16 is not lost), activations, gradients and what optimisers
-    keep; no loss needs scaling. All else (norms, pooling, losses, steps) is computed in float32, as are
+    errors cancel, by 4e-4 or 4e-3 of its size. Every array stays float32: weights (there is no other copy of
+    them, so a step too small for bfloat16 is not lost), activations, gradients and what optimisers keep.
+
+    TF32 and bfloat16 have float32's range. float16 goes up to 65,504, beyond which is infinity, and below
+    6e-5 it loses digits; a gradient is therefore multiplied, before it is rounded, by the power of two that
+    brings its largest number near the end, and the sum is divided by it: no loss needs scaling.
+
+    All else (norms, pooling, losses, steps) is computed in float32, as are
     depthwise convolutions and those of few channels, which memory bounds. float64 is never rounded. CPU
     kernels take no notice, as there is nothing to gain, and nor do GPUs without such cores; an algorithm that
     is set by name runs whatever the precision. :func:`trace` tells which kernels ran.

@@ -231,7 +231,7 @@ def _cuda_depthwise(case):
     return C == 1 and listed
 
 
-ROUNDED = (Choice("cuda", "tf32"), Choice("cuda", "bf16"))
+ROUNDED = (Choice("cuda", "tf32"), Choice("cuda", "bf16"), Choice("cuda", "fp16"))
 """They round their factors, too much for tests of all algorithms: test_cuda_conv.py and test_cuda_linear.py
 have tests of their own for them."""
 

@@ -15,6 +15,7 @@ from minicnn.kernels.cuda.sources import source
 
 __all__ = ["cupy"]  # a fixture
 
+INF = float("inf")
 PARTS = ("conv2d.forward", "conv2d.grad_input", "conv2d.grad_weight")
 
 
@@ -43,7 +44,7 @@ def parts(run, arrays, g):
     ]
 
 
-ROUNDING = {"tf32": 2.0**-10, "bf16": 2.0**-7 + 2.0**-16}
+ROUNDING = {"tf32": 2.0**-10, "bf16": 2.0**-7 + 2.0**-16, "fp16": 2.0**-10 + 2.0**-20}
 """How far a product is off whose factors are rounded to 10 or 7 bits of fraction: by 2⁻¹¹ or 2⁻⁸ each."""
 
 # Larger than a tile in every direction, with something left over; too large for loops in Python.
@@ -175,9 +176,14 @@ def test_tensor_cores_and_what_lies_askew(cupy, monkeypatch):
 
 @pytest.mark.parametrize(
     ("precision", "given", "rounded"),
-    [  # halfway, TF32 goes away from zero and bfloat16 to the even neighbour
+    [  # halfway, TF32 goes away from zero, the others to the even neighbour; float16 has a smaller range
         ("tf32", [1 + 2**-12, 1 + 2**-11, -1 - 2**-11], [1, 1 + 2**-10, -1 - 2**-10]),
         ("bf16", [1 + 2**-9, 1 + 2**-8, -1 - 3 * 2**-8, 2.0**-120], [1, 1, -1 - 2**-6, 2.0**-120]),
+        (
+            "fp16",
+            [1 + 2**-11, -1 - 3 * 2**-11, 65_504, -7e4, 2.0**-24],
+            [1, -1 - 2**-9, 65_504, -INF, 2.0**-24],
+        ),
     ],
 )
 def test_tensor_cores_round(cupy, precision, given, rounded):
@@ -189,14 +195,14 @@ def test_tensor_cores_round(cupy, precision, given, rounded):
 
 @pytest.mark.parametrize("precision", ROUNDING)
 def test_the_error_that_the_documentation_expects(cupy, precision):
-    """4e-4 and 4e-3 of a result's usual size: above a third of that, and below."""
+    """4e-4 or 4e-3 of a result's usual size: above a third of that, and below."""
     x, w = normal("x", (2, 64, 6, 6), np.float32), normal("w", (64, 64, 3, 3), np.float32)
     g, ys = kernels.Window((3, 3)), []
     for algorithm in (precision, "tiled"):
         with kernels.use("cuda", conv2d=algorithm):
             ys.append(on_device(cupy, PARTS[0], x, w, None, g).astype(np.float64))
     error = np.sqrt(((ys[0] - ys[1]) ** 2).mean() / (ys[1] ** 2).mean())
-    expected = {"tf32": 4e-4, "bf16": 4e-3}[precision]
+    expected = {"tf32": 4e-4, "bf16": 4e-3, "fp16": 4e-4}[precision]
     assert expected / 3 < error < expected
 
 
@@ -204,8 +210,8 @@ def test_the_error_that_the_documentation_expects(cupy, precision):
 def test_tensor_cores_are_for_float32_on_gpus_that_have_them(cupy, monkeypatch, precision):
     """All else falls to the kernels that are exact."""
     case = LARGE[0]
-    for dtype, is_known in [(np.float64, True), (np.float32, False)]:
-        monkeypatch.setattr(tensor, "known", lambda is_known=is_known: is_known)
+    for dtype, capability in [(np.float64, 90), (np.float32, tensor.FIRST[precision] - 1)]:
+        monkeypatch.setattr(tensor, "capability", lambda capability=capability: capability)
         for setting in ({"conv2d": precision}, {"precision": precision}):
             with kernels.use("cuda", **setting), kernels.trace() as ran:
                 parts(lambda *args: on_device(cupy, *args), case.arrays(dtype), window(case))
@@ -218,10 +224,11 @@ def test_auto_takes_tensor_cores_only_if_allowed(cupy):
         with kernels.use("cuda", precision=precision), kernels.trace() as ran:
             parts(lambda *args: on_device(cupy, *args), LARGE[0].arrays(np.float32), window(LARGE[0]))
         chosen[precision] = [one.algorithm for one in ran]
-    assert chosen == {"fp32": 3 * ["tiled"], "tf32": 3 * ["tf32"], "bf16": 3 * ["bf16"]}
-    with kernels.use("cuda", precision="bf16", forbid="bf16"), kernels.trace() as ran:
-        parts(lambda *args: on_device(cupy, *args), LARGE[0].arrays(np.float32), window(LARGE[0]))
-    assert [one.algorithm for one in ran] == 3 * ["tf32"]
+    assert chosen == {"fp32": 3 * ["tiled"], **{name: 3 * [name] for name in ROUNDING}}
+    for precision in ("bf16", "fp16"):
+        with kernels.use("cuda", precision=precision, forbid=precision), kernels.trace() as ran:
+            parts(lambda *args: on_device(cupy, *args), LARGE[0].arrays(np.float32), window(LARGE[0]))
+        assert [one.algorithm for one in ran] == 3 * ["tf32"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

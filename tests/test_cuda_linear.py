@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from cases import DTYPES, normal
 from emulator.use import cupy
+from test_cuda_conv import ROUNDING
 
 from minicnn import kernels
 from minicnn.kernels.cuda import gemm, gemm_tensor, tensor
@@ -61,9 +62,6 @@ def test_every_tile_and_transposition(cupy, monkeypatch, dtype, tile, turned):
                 np.testing.assert_array_equal(X.get(), before)
 
 
-ROUNDING = {"tf32": 2.0**-10, "bf16": 2.0**-7 + 2.0**-16}
-"""How far a product is off whose factors are rounded to 10 or 7 bits of fraction: by 2⁻¹¹ or 2⁻⁸ each."""
-
 ON_TENSOR_CORES = [
     pytest.param(name, tile, turned, id=f"{name}-{tile.BM}x{tile.BN}-{turned}")
     for name, tiles in tensor.TILES.items()
@@ -111,7 +109,7 @@ def test_a_layer_takes_tensor_cores_only_if_allowed(cupy, monkeypatch):
     with kernels.use("cuda"):
         exact, ran = passes(cupy)
         assert ran == ["gemm"] * 3
-        for precision in ("tf32", "bf16"):
+        for precision in ROUNDING:
             for setting in ({"precision": precision}, {"linear": precision}):
                 with kernels.use(**setting):
                     rounded, ran = passes(cupy)
@@ -120,9 +118,10 @@ def test_a_layer_takes_tensor_cores_only_if_allowed(cupy, monkeypatch):
                         assert one.dtype == np.float32
                         assert 0 < np.abs(one - other).max() < 20 * ROUNDING[precision]
                     assert passes(cupy, np.float64)[1] == ["gemm"] * 3
-        monkeypatch.setattr(tensor, "known", lambda: False)
-        with kernels.use(precision="bf16"):
-            assert passes(cupy)[1] == ["gemm"] * 3
+        monkeypatch.setattr(tensor, "capability", lambda: 75)
+        for precision, algorithm in (("bf16", "gemm"), ("fp16", "fp16")):
+            with kernels.use(precision=precision):
+                assert passes(cupy)[1] == [algorithm] * 3
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

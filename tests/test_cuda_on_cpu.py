@@ -274,39 +274,56 @@ def tf32(values):
     return np.sign(values) * np.floor(units + 0.5) * 2 ** (exponent - 10)
 
 
-@pytest.mark.parametrize("name", ["f16", "bf16"])
+# A product of half the depth, twice: of A the left half of the columns first, of B the upper half of the rows
+MMA_F16_TWICE = "#define MMA(d, a, b) (mma_f16_k8(d, a, b), mma_f16_k8(d, a + 2, b + 1))\n"
+
+
+@pytest.mark.parametrize("name", ["f16", "bf16", "f16_k8"])
 def test_16_bits_on_tensor_cores(name):
     a, b = normal("a", (16, 16), np.float32), normal("b", (16, 8), np.float32)
-    if name == "f16":
+    if name != "bf16":
         bits = [one.astype(np.float16).view(np.uint16) for one in (a, b)]
         values = [one.view(np.float16).astype(np.float64) for one in bits]
     else:
         bits = [(one.view(np.uint32) >> 16).astype(np.uint16) for one in (a, b)]
         values = [(one.astype(np.uint32) << 16).view(np.float32).astype(np.float64) for one in bits]
     result = array(np.zeros((16, 8)))
-    code = f"#define MMA mma_{name}\n{WHOLE}"
+    code = (MMA_F16_TWICE if name == "f16_k8" else f"#define MMA mma_{name}\n") + WHOLE
     run("multiply_16", 1, 32, *(module.asarray(one) for one in bits), result, code=code)
     np.testing.assert_allclose(result.get(), values[0] @ values[1], rtol=1e-5, atol=1e-5)
 
 
 PAIRS = r"""
 extern "C" __global__ void pairs(const float *x, unsigned *y) {
-    y[threadIdx.x] = round_to_bf16(x[2 * threadIdx.x], x[2 * threadIdx.x + 1]);
+    y[threadIdx.x] = ROUND(x[2 * threadIdx.x], x[2 * threadIdx.x + 1]);
 }
 """
+
+
+def pairs(x, name):
+    """x rounded to 16 bits by a kernel: 32 words of two numbers each, as 64 numbers of 16 bits."""
+    words, code = array(np.zeros(32), np.uint32), source("ptx.cuh") + PAIRS.replace("ROUND", name)
+    launch(host.RawModule(code=code).get_function("pairs"), 1, 32, (array(x), words))
+    return np.stack([words.get() & 0xFFFF, words.get() >> 16], axis=1).ravel()
 
 
 def test_pairs_of_bfloat16():
     """7 bits of fraction, to nearest, ties to even, the first of two in the lower half."""
     x = normal("x", 64, np.float32)
     x[:8] = [1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 1 + 2**-8 + 2**-20, 3.4e38, -np.inf, 0, -(2.0**-100)]
-    words = array(np.zeros(32), np.uint32)
-    launch(host.RawModule(code=source("ptx.cuh") + PAIRS).get_function("pairs"), 1, 32, (array(x), words))
-    halves = np.stack([words.get() & 0xFFFF, words.get() >> 16], axis=1).ravel()
-    found = (halves.astype(np.uint32) << 16).view(np.float32)
+    found = (pairs(x, "round_to_bf16").astype(np.uint32) << 16).view(np.float32)
     assert found[:8].tolist() == [1, 1 + 2**-6, -1, 1 + 2**-7, np.inf, -np.inf, 0, -(2.0**-100)]
     unit = 2 ** (np.floor(np.log2(np.abs(x[8:].astype(np.float64)))) - 7)
     np.testing.assert_array_equal(found[8:], np.round(x[8:] / unit) * unit)
+
+
+def test_pairs_of_float16():
+    """As NumPy rounds: to nearest, ties to even, below 6e-5 to multiples of 6e-8, from 65,520 to infinity."""
+    x = normal("x", 64, np.float32)
+    x[:6] = [1 + 2**-11, 65_519, -65_520, 5 * 2**-25, 2**-26, np.nan]
+    with np.errstate(over="ignore"):
+        expected = x.astype(np.float16)
+    np.testing.assert_array_equal(pairs(x, "round_to_f16").astype(np.uint16).view(np.float16), expected)
 
 
 ROUND = r"""

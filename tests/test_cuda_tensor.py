@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from cases import normal
 from emulator import use
 from emulator.use import cupy
 from test_cuda_conv import ROUNDING, WIDE, by_reference, on_device, sabotage, window
 
 from minicnn import kernels
 from minicnn.kernels.cuda import compiling, tensor
+from minicnn.kernels.cuda.largest import largest
 from minicnn.kernels.cuda.sources import source
 
 __all__ = ["cupy"]  # a fixture
@@ -86,6 +88,119 @@ def test_without_permutation_and_padding_it_would_not(cupy):
     assert conflicts(words_met(cupy, False, False, ("(SIDE + 8)", "SIDE"))[1]) == 3
 
 
+# float16: gradients are scaled by a power of two, as its range is small
+
+
+@pytest.mark.parametrize("shape", [(1,), (33,), (3, 5, 7), (1 << 19,), (0, 4)])
+def test_the_largest(cupy, shape):
+    """Wherever it is; with more numbers than threads; of nothing 0."""
+    x = normal("x", shape, np.float32)
+    for at in (0, x.size // 2, x.size - 1) if x.size else ():
+        x.reshape(-1)[at] *= -100
+        assert largest(cupy.asarray(x)).get().view(np.float32) == np.abs(x).max()
+    if not x.size:
+        assert largest(cupy.asarray(x)).get().tolist() == [0]
+    elif x.size > 2:
+        x.reshape(-1)[:2] = -np.inf, np.nan
+        assert np.isnan(largest(cupy.asarray(x)).get().view(np.float32))
+
+
+SIZES = [2.0**-126, 1e-30, 1e-9, 1.0, 3e5, 2.0**100]
+ONES = [np.ones((2, 8, 6, 6), np.float32), np.ones((16, 8, 3, 3), np.float32)]
+
+
+def gradients(cupy, gy, x=ONES[0], w=ONES[1]):
+    """gx and gw of a convolution, and of a fully connected layer with the same numbers, in float16."""
+    g, given = kernels.Window((3, 3), padding=((1, 1), (1, 1))), [cupy.asarray(one) for one in (gy, x, w)]
+    flat = [one.reshape(len(one), -1) for one in given[:2]]
+    matrix = cupy.asarray(np.resize(w, (flat[0].shape[1], flat[1].shape[1])))
+    with kernels.use("cuda", precision="fp16"), kernels.trace() as ran:
+        found = [
+            kernels.run("conv2d.grad_input", given[0], given[2], x.shape, g),
+            kernels.run("conv2d.grad_weight", given[0], given[1], w.shape, g),
+            kernels.run("linear.grad_input", flat[0], matrix),
+            kernels.run("linear.grad_weight", flat[0], flat[1]),
+        ]
+    assert {one.algorithm for one in ran} == {"fp16"}
+    return [one.get() for one in found]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_gradients_of_any_size_in_float16(cupy, size):
+    """A power of two is taken out and put back: it changes no digit of a result."""
+    gy = normal("gy", (2, 16, 6, 6), np.float32)
+    gy /= 2 * np.abs(gy).max()  # the largest is 0.5
+    power = np.float32(2.0 ** np.floor(np.log2(size)))
+    scaled = gy * power
+    kept = scaled / power == gy  # of the smallest float32, digits are lost before they come here
+    gy = np.where(kept, gy, 0)
+    for one, other in zip(gradients(cupy, gy * power), gradients(cupy, gy), strict=True):
+        small = np.abs(other * np.float64(power)) < 2.0**-126
+        np.testing.assert_array_equal(np.where(small, 0, one), np.where(small, 0, other * power))
+        assert size < 1e-30 or not small.all()
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-12, 1e8])
+def test_gradients_in_float16_are_as_accurate_as_ever(cupy, size):
+    case = WIDE[0]
+    g, arrays = window(case), case.arrays(np.float32)
+    gy = normal("gy", (2, 70, *g.output_size(*arrays[0].shape[2:])), np.float32) * np.float32(size)
+    for part, a, shape in (
+        ("grad_input", arrays[1], arrays[0].shape),
+        ("grad_weight", arrays[0], arrays[1].shape),
+    ):
+        with kernels.use("numpy", conv2d="taps"):
+            wide = gy.astype(np.float64), a.astype(np.float64)
+            expected = kernels.run(f"conv2d.{part}", *wide, shape, g)
+            room = kernels.run(f"conv2d.{part}", *map(np.abs, wide), shape, g)
+        with kernels.use("cuda", conv2d="fp16"):
+            found = on_device(cupy, f"conv2d.{part}", gy, a, shape, g)
+        assert (np.abs(found - expected) <= 2 * ROUNDING["fp16"] * room).all()
+
+
+def test_no_gradient_and_one_that_is_not_finite(cupy):
+    gy = np.zeros((2, 16, 6, 6), np.float32)
+    assert not any(one.any() for one in gradients(cupy, gy))
+    for wrong in (np.inf, np.nan):
+        gy[0, 3, 2, 2] = wrong
+        for one in gradients(cupy, gy):
+            assert not np.isfinite(one).all()
+        assert np.isfinite(gradients(cupy, gy)[0][1]).all()  # the other image's
+
+
+OF_SCALE = [
+    ("if (!FP16 || !largest)", "if (true)"),
+    ("max(*largest >> 23, 15u)", "max(*largest >> 23, 150u)"),
+    ("__uint_as_float((127 + 127 - exponent) << 23)", "__uint_as_float((128 + 127 - exponent) << 23)"),
+]
+
+
+@pytest.mark.skipif(use.kind() == "GPU", reason="the emulator is quicker to ask")
+@pytest.mark.parametrize(("right", "wrong"), OF_SCALE)
+def test_the_scale_matters(cupy, monkeypatch, right, wrong):
+    assert source("tensor.cuh").count(right) == 1
+    sabotage(monkeypatch, lambda text: text.replace(right, wrong))
+    with pytest.raises(AssertionError):
+        test_gradients_in_float16_are_as_accurate_as_ever(cupy, 1e-12)
+
+
+@pytest.mark.skipif(use.kind() == "GPU", reason="which GPU it is is not ours to say")
+def test_the_instructions_of_older_gpus(cupy, monkeypatch):
+    """On sm_75 two products of half the depth take the place of one: with the same results."""
+    given = [normal(name, shape, np.float32) for name, shape in (("gy", (2, 16, 6, 6)), ("x", (2, 8, 6, 6)))]
+    expected = gradients(cupy, *given)
+
+    def error(*change):
+        with monkeypatch.context() as patch:
+            sabotage(patch, lambda text: text.replace("__CUDA_ARCH__", "750").replace(*change))
+            found = gradients(cupy, *given)
+        return max(np.abs(one - other).max() for one, other in zip(found, expected, strict=True))
+
+    assert source("tensor.cuh").count("a + 2, b + 1") == 1
+    assert error("", "") < 1e-4
+    assert error("a + 2, b + 1", "a + 2, b") > 0.1
+
+
 # Sabotage: another index, and the results are wrong
 
 SOME, ALL = WIDE[0], WIDE[2]  # four pixels come at once in neither pass of the first, in all of the second
@@ -97,9 +212,9 @@ SABOTAGES = [
     (SOME, "first_row + 16 * i + lane / 4 + 8 * below", "first_row + 16 * i + lane / 4 * 2 + below"),
     (SOME, "first_column + 8 * j + lane % 4 * 2", "first_column + 8 * j + (lane + 1) % 4 * 2"),
     (SOME, "down + group * STEP) * PER_WORD + load", "down + group * STEP) * PER_WORD"),
-    (SOME, "round_to_bf16(a[2], a[3])", "round_to_bf16(a[3], a[2])"),
-    (SOME, "*to = round_to_bf16(a[0], b[0])", "*to = round_to_bf16(b[0], a[0])"),
-    (ALL, "round_to_bf16(a[1], b[1])", "round_to_bf16(b[1], a[1])"),
+    (SOME, "rounded(a[2], a[3])", "rounded(a[3], a[2])"),
+    (SOME, "*to = rounded(a[0], b[0])", "*to = rounded(b[0], a[0])"),
+    (ALL, "rounded(a[1], b[1])", "rounded(b[1], a[1])"),
     (ALL, "ALONG_K && FOURS ? 4 : 1", "ALONG_K && FOURS ? 8 : 1"),
 ]
 

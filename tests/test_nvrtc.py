@@ -45,6 +45,18 @@ def test_sources_compile(file, constants, architecture):
         assert kernel.stack <= kernel.spilled, kernel
 
 
+@needs_nvrtc
+def test_what_older_gpus_have():
+    """On sm_75 tensor cores know float16, and nothing else: those files are empty."""
+    for file in ("conv_tensor.cu", "gemm_tensor.cu"):
+        tables = [dict(constants) for name, constants in declared() if name == file]
+        for precision in ("BF16", "FP16"):
+            table = next(table for table in tables if table[precision])
+            needs, said = nvrtc.compiled(source(file, tuple(table.items())), "sm_75")
+            assert not said
+            assert bool(needs) == (precision == "FP16")
+
+
 def test_every_source_is_declared():
     assert {file for file, _ in declared()} == {path.name for path in HERE.glob("*.cu")}
 

@@ -105,7 +105,7 @@ def test_precision_is_set_and_handed_back():
         assert kernels.precision() == "fp32"
     assert kernels.precision() == "fp32"
     for wrong in ("bf61", "float32", 16):
-        with pytest.raises(ValueError, match=f"use: precision {wrong!r} is unknown.*bf16, fp32, tf32"):
+        with pytest.raises(ValueError, match=f"use: precision {wrong!r} is unknown.*bf16, fp16, fp32, tf32"):
             mc.use("numpy", precision=wrong)
     with pytest.raises(ValueError, match="did you mean 'bf16'"):
         mc.use(precision="bf61")

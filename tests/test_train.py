@@ -468,8 +468,8 @@ def test_names_that_are_unknown():
         make_schedule("cosin", optim.SGD([nn.Parameter(np.ones(1))]), 3)
     with pytest.raises(ValueError, match="did you mean 'digits'"):
         complete({"model": "lenet5", "data": "digit"})
-    with pytest.raises(ValueError, match="precision: 'fp16' is unknown; did you mean 'bf16'"):
-        complete({"model": "lenet5", "precision": "fp16"})
+    with pytest.raises(ValueError, match="precision: 'b16' is unknown; did you mean 'bf16'"):
+        complete({"model": "lenet5", "precision": "b16"})
 
 
 def test_every_data_set_has_a_recipe():

@@ -30,6 +30,9 @@ KINDS = {
 TORCH = ("torch", "torch_channels_last")
 TORCH_CUDA = ("torch_cuda", "torch_cuda_channels_last")
 
+OF_16_BITS = ("bf16", "fp16")
+"""The precisions in which other libraries hold whole arrays."""
+
 
 def is_installed(library: str) -> bool:
     """Whether a library is there, without importing it."""

@@ -11,7 +11,7 @@ import numpy as np
 
 import minicnn as mc
 from benchmarks import gpu
-from benchmarks.contenders import with_minicnn
+from benchmarks.contenders import OF_16_BITS, with_minicnn
 from benchmarks.contenders.on_gpu import OnGPU
 from benchmarks.contenders.with_minicnn import arguments
 from benchmarks.layers import PARTS, Layer
@@ -21,7 +21,7 @@ from minicnn import kernels
 from minicnn.backend import CaptureError
 from minicnn.train.capture import capture, dependencies
 
-ROUNDING = {"tf32": ["tf32"], "bf16": ["bf16"]}
+ROUNDING = {"tf32": ["tf32"], "bf16": ["bf16"], "fp16": ["fp16"]}
 """Precision -> the algorithms that are for it alone."""
 
 
@@ -43,7 +43,7 @@ class Contender(OnGPU, with_minicnn.Contender):
 
     def factor(self, array: Any) -> Any:
         # CuPy has no product of bfloat16, but tensor cores multiply float16 in the same time.
-        return array.astype(np.float16) if self.precision == "bf16" else array
+        return array.astype(np.float16) if self.precision in OF_16_BITS else array
 
     def fill(self, array: Any) -> None:
         array.fill(0)

@@ -13,12 +13,14 @@ from benchmarks.layers import Layer
 from benchmarks.networks import Network
 
 DEVICE = "cuda"
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Contender(OnGPU, with_torch.Contender):
     """Plain eager PyTorch, where cuDNN may try its algorithms beforehand.
 
-    In bfloat16 its arrays are that too, for networks as autocast decides, where minicnn's stay float32.
+    In bfloat16 and float16 its arrays are that too, for networks as autocast decides, where minicnn's stay
+    float32.
     """
 
     def describe(self) -> dict[str, Any]:
@@ -40,7 +42,7 @@ class Contender(OnGPU, with_torch.Contender):
         return torch.from_numpy(array).to(DEVICE).repeat(times, *[1] * (array.ndim - 1))
 
     def factor(self, array: Any) -> Any:
-        return array.bfloat16() if self.precision == "bf16" else array
+        return array.to(DTYPES.get(self.precision, torch.float32))
 
     def fill(self, array: Any) -> None:
         array.zero_()
@@ -68,7 +70,8 @@ class Contender(OnGPU, with_torch.Contender):
         self.x, self.labels = self.x.to(DEVICE), self.labels.to(DEVICE)
 
     def loss(self) -> torch.Tensor:
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=self.precision == "bf16"):
+        dtype = DTYPES.get(self.precision)
+        with torch.autocast(DEVICE, dtype, enabled=dtype is not None):
             return super().loss()
 
     def check(self) -> dict[str, Any]:

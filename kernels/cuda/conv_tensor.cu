@@ -1,9 +1,10 @@
 // Convolution, fourth rung: tensor cores.
 //
-// From sm_80 on, one instruction of a warp (mma, see ptx.cuh) multiplies 16×8 by 8×8 numbers, or if they are
-// bfloat16 16×16 by 16×8, many times faster than its lanes could. The price is accuracy: the factors are
-// rounded, to TF32, 10 bits of fraction in place of 23, or to bfloat16, 7 bits, while the products are exact and
-// the sums float32. So this rung runs only where somebody said that it may (mc.use(precision=…)).
+// One instruction of a warp (mma, see ptx.cuh) multiplies 16×8 by 8×8 numbers, or if they have 16 bits 16×16 by
+// 16×8, many times faster than its lanes could. The price is accuracy: the factors are rounded, to TF32 or
+// float16, 10 bits of fraction in place of 23, or to bfloat16, 7 bits, while the products are exact and the sums
+// float32. So this rung runs only where somebody said that it may (mc.use(precision=…)). GPUs know float16 from
+// sm_75 on, the other two from sm_80.
 //
 // The product of matrices is that of conv_tiled.cu, with the fragments of the instruction in place of the
 // threads' tiles. What multiplies so fast must be fed: tensor.cuh says how, and this file only where the
@@ -13,7 +14,7 @@
 // they lie.
 #include "tables.cuh"
 
-#if __CUDA_ARCH__ >= 800 // before, there is no TF32, and this file has no kernels
+#if __CUDA_ARCH__ >= (FP16 ? 750 : 800) // before, this file has no kernels
 #include "tensor.cuh"
 
 // Pixels that taps look at.
@@ -59,12 +60,13 @@ struct Pixels { // its columns
     }
 };
 
-// As in conv_tiled.cu, `real` being float.
+// As in conv_tiled.cu, `real` being float. Where the source is a gradient in float16, `largest` tells its scale.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     gather(const real *__restrict__ source, const real *__restrict__ w, const real *__restrict__ b,
            real *__restrict__ result, const Phase *__restrict__ phases, const Tap *__restrict__ taps, int N,
            int SC, int SH, int SW, int step_h, int step_v, int RC, int RH, int RW, int apart_h, int apart_v,
-           int groups, int row_weights, int group_weights, real low, real high) {
+           int groups, int row_weights, int group_weights, real low, real high,
+           const unsigned *__restrict__ largest) {
     phases += blockIdx.y;
     const int M = RC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM, K = phases->taps;
     const int first_row = blockIdx.x % row_tiles * BM, first_pixel = blockIdx.x / row_tiles * BN;
@@ -75,9 +77,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     const Pixels columns_of_x = {
         source, taps, *phases, first_pixel, K, N, SC, SH, SW, group * (SC / groups) * SH * SW, step_h, step_v};
     const Place place;
+    const Scale scale = scale_for(largest);
     Sum sum = {};
     sum_over_slices<true, false>(0, K, Operand<BM, true, A_WIDE, Weights>(rows_of_w),
-                                 Operand<BN, false, B_WIDE, Pixels>(columns_of_x), place, sum);
+                                 Operand<BN, false, B_WIDE, Pixels>(columns_of_x, scale.up), place, sum);
 
     // Where the phase is the whole plane, neighbours are stored together, if no pair is in two images.
     const int pixels = phases->rows * phases->columns, columns = N * pixels;
@@ -103,7 +106,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
                 real bias = b ? b[group * M + row] : real(0), value[2];
 #pragma unroll
                 for (int e = 0; e < 2; ++e) {
-                    value[e] = sum[i][j][below][e] + bias;
+                    value[e] = sum[i][j][below][e] * scale.down + bias;
                     value[e] = value[e] < low ? low : value[e]; // not min and max: NaN is to stay NaN
                     value[e] = value[e] > high ? high : value[e];
                     if (!pairs && at[e] >= 0)
@@ -166,7 +169,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
                 const Tap *__restrict__ taps, int K, int pixels_of_part, int N, int C, int H, int W, int OC,
                 int OH, int OW, int sh, int sw, int ph, int pw, int groups, unsigned by_plane,
-                int plane_shift, unsigned by_row, int row_shift) {
+                int plane_shift, unsigned by_row, int row_shift, const unsigned *__restrict__ largest) {
     const int M = OC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM, plane = OH * OW;
     const int first_row = blockIdx.x % row_tiles * BM, first_column = blockIdx.x / row_tiles * BN;
     const int begin = blockIdx.y * pixels_of_part, end = min(begin + pixels_of_part, N * plane);
@@ -175,12 +178,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     const Image columns_of_x = {
         x + group * (C / groups) * H * W, taps, planes, first_column, K, C, H, W, sh, sw, ph, pw};
     const Place place;
+    const Scale scale = scale_for(largest);
     Sum sum = {};
-    sum_over_slices<true, true>(begin, end, Operand<BM, true, A_WIDE, Gradients>(rows_of_gy),
+    sum_over_slices<true, true>(begin, end, Operand<BM, true, A_WIDE, Gradients>(rows_of_gy, scale.up),
                                 Operand<BN, true, B_WIDE, Image>(columns_of_x), place, sum);
 
     store(parts + ((long long)blockIdx.y * OC + group * M) * K, M, K, first_row, first_column, nullptr, place,
-          sum);
+          sum, scale.down);
 }
 
 #endif

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import Any
 
 from minicnn.kernels.cuda.compiling import declare, function
 from minicnn.kernels.cuda.implicit import Implicit
+from minicnn.kernels.cuda.largest import largest
 from minicnn.kernels.cuda.tensor import TILES, Tile, suits, tile_for
 
 FILE = "conv_tensor.cu"
@@ -22,6 +24,11 @@ class OnTensorCores(Implicit):
 
     def __init__(self, precision: str) -> None:
         super().__init__(FILE, lambda *sizes: tile_for(precision, *sizes[:3]))
+        self.precision = precision
+
+    def last(self, gradient: Any = None) -> tuple[Any, ...]:
+        """How large the numbers of a gradient are, if that matters."""
+        return (largest(gradient) if self.precision == "fp16" and gradient is not None else None,)
 
     def function(self, name: str, tile: Any, dtype: Any, wide: tuple[bool, bool]) -> Any:
         """The kernel for a tile."""
@@ -31,4 +38,4 @@ class OnTensorCores(Implicit):
 for precision, tiles in TILES.items():
     every = product(tiles, product((False, True), (False, True)))
     declare(FILE, ["float32"], *(constants(tile, wide) for tile, wide in every))
-    OnTensorCores(precision).register(precision, suits)
+    OnTensorCores(precision).register(precision, partial(suits, precision))

@@ -46,9 +46,9 @@ def tile_for(M: int, N: int, K: int, dtype: Any) -> Tile:
     return small
 
 
-def kernel_for(tile: Any, layout: dict[str, int], aligned: tuple[bool, bool], dtype: Any) -> Any:
+def kernel_for(tile: Any, layout: dict[str, int], aligned: tuple[bool, bool], A: Any) -> Any:
     """The kernel, and what it takes after its sizes: whether A and B are fetched four numbers at a time."""
-    return function(FILE, "gemm", dtype, **tile._asdict(), **layout), (int(aligned[0]), int(aligned[1]))
+    return function(FILE, "gemm", A.dtype, **tile._asdict(), **layout), (int(aligned[0]), int(aligned[1]))
 
 
 def parts_for(tile: Any, M: int, N: int, K: int) -> tuple[int, int]:
@@ -82,7 +82,7 @@ def product(
     parts = place_for(number, C)
     bias = None if bias is None else plain(bias)
     layout = {"A_ALONG_K": int(a_along_k), "B_ALONG_K": int(not b_along_columns)}
-    gemm, more = kernel_for(tile, layout, (a_aligned, b_aligned), C.dtype)
+    gemm, more = kernel_for(tile, layout, (a_aligned, b_aligned), a)
     args = (a, b, bias if number == 1 else None, parts, M, N, K, of_part, *more)
     launch(gemm, (tiles_of(tile, M, N), number), tile.threads, args, tile.shared)
     return add_parts(parts, C, bias)

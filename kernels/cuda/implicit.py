@@ -95,7 +95,8 @@ class Implicit:
         K = w.size // OC
         tables = *forward_tables(C // G, H, W, size, g), 1, size[0] * size[1]
         wide = K % 4 == 0 and aligned(w), as_it_lies(x, g)
-        return self._gather(x, w, b, y, tables, g.stride, (1, 1), G, (K, OC // G * K), bounds, wide)
+        weights = K, OC // G * K
+        return self._gather(x, w, b, y, tables, g.stride, (1, 1), G, weights, bounds, wide, self.last())
 
     def grad_input(self, gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> Any:
         """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
@@ -103,9 +104,10 @@ class Implicit:
         tables = input_tables(w.shape, tuple(x_shape[2:]), gy.shape[2:], g)
         weights = w.shape[2] * w.shape[3], w.size // G
         wide = False, as_it_lies(gy, g)
-        return self._gather(gy, w, None, gx, tables, (1, 1), g.stride, G, weights, FREE, wide)
+        last = self.last(gy)
+        return self._gather(gy, w, None, gx, tables, (1, 1), g.stride, G, weights, FREE, wide, last)
 
-    def _gather(self, source, w, b, result, tables, step, apart, G, weights, bounds, wide) -> Any:
+    def _gather(self, source, w, b, result, tables, step, apart, G, weights, bounds, wide, last) -> Any:
         phase_table, taps, number, pixels = tables
         N, RC, RH, RW = result.shape
         tile = self.tile_for(RC // G, N * pixels, G * number, result.dtype)
@@ -113,7 +115,7 @@ class Implicit:
         limits = (result.dtype.type(bound) for bound in bounds)
         bias = None if b is None else plain(b)
         sizes = (N, *source.shape[1:], *step, RC, RH, RW, *apart, G, *weights, *limits)
-        args = (source, w, bias, result, phase_table, taps, *sizes)
+        args = (source, w, bias, result, phase_table, taps, *sizes, *last)
         launch(self.function("gather", tile, result.dtype, wide), grid, tile.threads, args, tile.shared)
         return result
 
@@ -132,7 +134,7 @@ class Implicit:
         _, taps = forward_tables(C // G, H, W, (OH, OW), g)
         divisors = *divisor(OH * OW), *divisor(OW)
         sizes = (K, of_part, N, C, H, W, OC, OH, OW, *g.stride, top, left, G, *divisors)
-        args = (gy, x, parts, taps, *sizes)
+        args = (gy, x, parts, taps, *sizes, *self.last(gy))
         grid = tiles, number, G
         wide = OH * OW % 4 == 0 and aligned(gy), as_it_lies(x, g)
         launch(self.function("grad_weight", tile, gw.dtype, wide), grid, tile.threads, args, tile.shared)
@@ -141,6 +143,10 @@ class Implicit:
     def function(self, name: str, tile: Tile, dtype: Any, wide: tuple[bool, bool]) -> Any:
         """The kernel; ``wide`` says of either operand whether four neighbours may be fetched at once."""
         return function(self.file, name, dtype, **tile._asdict())
+
+    def last(self, gradient: Any = None) -> tuple[Any, ...]:
+        """What the kernels take after all else, of the gradient to y where they are given one."""
+        return ()
 
 
 def as_it_lies(x: Any, g: Window) -> bool:

@@ -41,4 +41,4 @@ for part in ("forward", "grad_input", "grad_weight"):
     chooser(operation, "cuda")(choose)
     kernel(operation, "cuda", "gemm")(getattr(exact, part))
     for name, layer in rounding.items():
-        kernel(operation, "cuda", name, tensor.suits)(getattr(layer, part))
+        kernel(operation, "cuda", name, functools.partial(tensor.suits, name))(getattr(layer, part))

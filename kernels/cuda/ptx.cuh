@@ -22,6 +22,29 @@ __device__ __forceinline__ unsigned round_to_tf32(float value) {
 #endif
 }
 
+// Two numbers to float16, 10 bits of fraction and from 6·10⁻⁸ to 65,504, to nearest, ties to even: the first in
+// the lower half.
+__device__ __forceinline__ unsigned round_to_f16(float first, float second) {
+    unsigned both;
+#if __CUDA_ARCH__ >= 800
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+#else
+    asm("{ .reg .f16 low, high; cvt.rn.f16.f32 low, %1; cvt.rn.f16.f32 high, %2; mov.b32 %0, {low, high}; }"
+        : "=r"(both)
+        : "f"(first), "f"(second));
+#endif
+    return both;
+}
+
+// Half as deep as the others, K = 8 numbers of 16 bits: what there is on sm_75. Of A it takes two registers, of
+// B one.
+__device__ __forceinline__ void mma_f16_k8(float *d, const unsigned *a, const unsigned *b) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+                 "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+}
+
 #if __CUDA_ARCH__ >= 800
 // Two numbers to bfloat16, 7 bits of fraction, to nearest, ties to even: the first in the lower half.
 __device__ __forceinline__ unsigned round_to_bf16(float first, float second) {

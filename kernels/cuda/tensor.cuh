@@ -2,8 +2,9 @@
 // gemm_tensor.cu are made of. A block computes BM×BN numbers, a warp WM×WN of them, and the sum runs over
 // slices of the matrices, BK numbers deep, in shared memory.
 //
-// Words. A tensor core takes its factors in words of 32 bits: a number rounded to TF32, or, if BF16, two that
-// are neighbours along k. So a slice is WORDS words deep, BF16 or not, and all else is the same for both.
+// Words. A tensor core takes its factors in words of 32 bits: a number rounded to TF32, or two that are
+// neighbours along k, rounded to bfloat16 (BF16) or float16 (FP16). So a slice is always WORDS words deep, and
+// all else is the same for the three.
 //
 // Places. The 32 lanes that fetch a fragment, and those that write a slice, are to meet 32 different banks of
 // shared memory (word number mod 32), or else they wait for each other. An operand lies in one of two ways:
@@ -15,15 +16,16 @@
 //               deep and eight lines wide; eight words more than needed put the four side by side.
 //
 // The way there. TF32 is copied asynchronously (cp.async), without a stop in registers, STAGES − 1 slices on
-// the way while one is multiplied, and rounded when it is fetched from there. For BF16, numbers come to
-// registers while a slice is multiplied, and are rounded and written to the other of two places after that:
+// the way while one is multiplied, and rounded when it is fetched from there. For pairs, numbers come
+// to registers while a slice is multiplied, and are rounded and written to the other of two places after that:
 // half the bytes to write and to fetch. Where the launcher says so (FOURS), four neighbours come at once, 16
 // bytes, and memory is asked a quarter as often.
 #pragma once
 #include "ptx.cuh"
 
 #define THREADS ((BM / WM) * (BN / WN) * 32)
-#define PER_WORD (BF16 ? 2 : 1)
+#define PAIRS (BF16 || FP16) // of numbers, in a word
+#define PER_WORD (PAIRS ? 2 : 1)
 #define WORDS (BK / PER_WORD)
 #define A_SIZE (WORDS * (BM + 8)) // words, however the operand lies
 #define B_SIZE (WORDS * (BN + 8))
@@ -47,7 +49,7 @@ __device__ __forceinline__ void fetch_lines(unsigned (&r)[4], const unsigned *sl
     for (int e = 0; e < 4; ++e) {
         if (!ALONG_K)
             r[e] = slice[place<SIDE, false>(line + lane / 4 + e % 2 * 8, word + lane % 4 + e / 2 * 4)];
-        if (!BF16)
+        if (!PAIRS)
             r[e] = round_to_tf32(__uint_as_float(r[e]));
     }
 }
@@ -63,6 +65,36 @@ struct Place {
     }
     __device__ __forceinline__ int column(int j) const { return first_column + 8 * j + lane % 4 * 2; }
 };
+
+// What numbers of an operand are multiplied by before they are rounded, and the sum after that, which changes no
+// digit of either: powers of two.
+struct Scale {
+    float up, down;
+};
+
+// float16 begins at 6·10⁻⁸, where many a gradient would end. So gradients are brought up until the largest of
+// them, whose bits are given, is between 2¹⁴ and 2¹⁵; the rest may then be 2³⁹ times smaller. (This is the loss
+// scaling of Micikevicius et al. 2018, "Mixed precision training", section 3.2, of each array for itself, so that
+// nobody has to find the scale.) The exponent's bits stand for 127 more than what it is; of zeros, any will do.
+__device__ __forceinline__ Scale scale_for(const unsigned *largest) {
+    if (!FP16 || !largest)
+        return {1, 1};
+    const unsigned exponent = 127 + 14 + 127 - max(*largest >> 23, 15u);
+    return {__uint_as_float(exponent << 23), __uint_as_float((127 + 127 - exponent) << 23)};
+}
+
+// sum += A·B for fragments of two registers of B.
+__device__ __forceinline__ void mma(float *sum, const unsigned *a, const unsigned *b) {
+#if FP16 && __CUDA_ARCH__ >= 800
+    mma_f16(sum, a, b);
+#elif FP16
+    mma_f16_k8(sum, a, b), mma_f16_k8(sum, a + 2, b + 1);
+#elif BF16
+    mma_bf16(sum, a, b);
+#else
+    mma_tf32(sum, a, b);
+#endif
+}
 
 typedef float Sum[WM / 16][WN / 8][2][2]; // fragments of rows, of columns; rows and columns of each
 
@@ -83,11 +115,7 @@ __device__ __forceinline__ void multiply(const unsigned *a, const unsigned *b, P
 #pragma unroll
             for (int j = 0; j < WN / 8; ++j) {
                 const unsigned own_b[2] = {of_b[j / 2][j % 2], of_b[j / 2][j % 2 + 2]};
-#if BF16
-                mma_bf16(&sum[i][j][0][0], of_a[i], own_b);
-#else
-                mma_tf32(&sum[i][j][0][0], of_a[i], own_b);
-#endif
+                mma(&sum[i][j][0][0], of_a[i], own_b);
             }
     }
 }
@@ -113,8 +141,9 @@ template <int SIDE, bool ALONG_K, bool FOURS, class Lines> struct Operand {
     const Lines &lines;
     const int across = threadIdx.x % ACROSS * GROUP, down = threadIdx.x / ACROSS;
     const typename Lines::Line own = lines.of_line(across); // if the lines are across
+    const float scale;
 
-    __device__ __forceinline__ Operand(const Lines &of) : lines(of) {}
+    __device__ __forceinline__ Operand(const Lines &of, float scale = 1) : lines(of), scale(scale) {}
     __device__ __forceinline__ int place_of(int group) const {
         return ALONG_K ? place<SIDE, true>(down + group * STEP, across)
                        : place<SIDE, false>(across, down + group * STEP);
@@ -137,7 +166,7 @@ template <int SIDE, bool ALONG_K, bool FOURS, class Lines> struct Operand {
             }
         }
     }
-#if BF16
+#if PAIRS
     float next[GROUPS][2][GROUP];
 
     __device__ __forceinline__ void fetch(int k) {
@@ -153,21 +182,26 @@ template <int SIDE, bool ALONG_K, bool FOURS, class Lines> struct Operand {
             }
         });
     }
+    __device__ __forceinline__ unsigned rounded(float first, float second) const {
+#if FP16
+        return round_to_f16(first * scale, second * scale);
+#else
+        return round_to_bf16(first, second);
+#endif
+    }
     __device__ __forceinline__ void put(unsigned *slice) const {
 #pragma unroll
         for (int group = 0; group < GROUPS; ++group) {
             const float *a = next[group][0], *b = next[group][1];
             unsigned *to = slice + place_of(group);
             if constexpr (!FOURS)
-                *to = round_to_bf16(a[0], b[0]);
+                *to = rounded(a[0], b[0]);
             else if constexpr (ALONG_K) // a and b are four neighbours along k each
-                *reinterpret_cast<uint4 *>(to) =
-                    make_uint4(round_to_bf16(a[0], a[1]), round_to_bf16(a[2], a[3]),
-                               round_to_bf16(b[0], b[1]), round_to_bf16(b[2], b[3]));
+                *reinterpret_cast<uint4 *>(to) = make_uint4(rounded(a[0], a[1]), rounded(a[2], a[3]),
+                                                            rounded(b[0], b[1]), rounded(b[2], b[3]));
             else // the same four lines of one k and of the next
-                *reinterpret_cast<uint4 *>(to) =
-                    make_uint4(round_to_bf16(a[0], b[0]), round_to_bf16(a[1], b[1]),
-                               round_to_bf16(a[2], b[2]), round_to_bf16(a[3], b[3]));
+                *reinterpret_cast<uint4 *>(to) = make_uint4(rounded(a[0], b[0]), rounded(a[1], b[1]),
+                                                            rounded(a[2], b[2]), rounded(a[3], b[3]));
         }
     }
 #else
@@ -188,7 +222,7 @@ template <bool A_ALONG, bool B_ALONG, class A, class B>
 __device__ __forceinline__ void sum_over_slices(int begin, int end, A of_a, B of_b, Place place, Sum &sum) {
     extern __shared__ __align__(16) unsigned stages[];
     unsigned *a = stages, *b = stages + STAGES * A_SIZE;
-#if BF16
+#if PAIRS
     static_assert(STAGES == 2, "one slice is written while another is multiplied");
     if (begin < end)
         of_a.fetch(begin), of_b.fetch(begin);
@@ -221,9 +255,10 @@ __device__ __forceinline__ void sum_over_slices(int begin, int end, A of_a, B of
 #endif
 }
 
-// The block's tile of a result of M rows and N columns that lie one after another, plus a bias of columns.
+// The block's tile, brought down to its size, of a result of M rows and N columns that lie one after another,
+// plus a bias of columns.
 __device__ __forceinline__ void store(float *c, int M, int N, int first_row, int first_column,
-                                      const float *bias, Place place, const Sum &sum) {
+                                      const float *bias, Place place, const Sum &sum, float down) {
     const bool pairs = N % 2 == 0; // then two neighbours are both inside or both outside, and aligned
 #pragma unroll
     for (int j = 0; j < WN / 8; ++j) {
@@ -235,7 +270,8 @@ __device__ __forceinline__ void store(float *c, int M, int N, int first_row, int
 #pragma unroll
             for (int below = 0; below < 2; ++below) {
                 int row = first_row + place.row(i, below);
-                float first = sum[i][j][below][0] + of_first, second = sum[i][j][below][1] + of_second;
+                float first = sum[i][j][below][0] * down + of_first;
+                float second = sum[i][j][below][1] * down + of_second;
                 if (row >= M || column >= N)
                     continue;
                 float *at = c + row * N + column;

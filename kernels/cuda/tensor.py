@@ -11,9 +11,15 @@ from minicnn import backend as devices
 from minicnn.kernels.cuda.implicit import quickest
 from minicnn.kernels.registry import precision
 
-FIRST = 80  # the compute capability of the first GPUs that know TF32 and bfloat16
+FIRST = {"tf32": 80, "bf16": 80, "fp16": 75}
+"""The compute capability of the first GPUs whose tensor cores know them."""
 
-ROUNDING: dict[str, list[str]] = {"fp32": [], "tf32": ["tf32"], "bf16": ["bf16", "tf32"]}
+ROUNDING: dict[str, list[str]] = {
+    "fp32": [],
+    "tf32": ["tf32"],
+    "bf16": ["bf16", "tf32"],
+    "fp16": ["fp16", "tf32"],
+}
 """The algorithms that each precision allows, the fastest first."""
 
 
@@ -31,6 +37,7 @@ class Tile(NamedTuple):
     BK: int = 16
     STAGES: int = 3
     BF16: int = 0
+    FP16: int = 0
     RESIDENT: int = 1
 
     @property
@@ -44,7 +51,7 @@ class Tile(NamedTuple):
         return 4 * self.STAGES * 16 * (self.BM + 8 + self.BN + 8)
 
 
-BFLOAT16 = {"BK": 32, "STAGES": 2, "BF16": 1}
+PAIRS = {"BK": 32, "STAGES": 2}
 
 TILES = {
     "tf32": (
@@ -52,10 +59,15 @@ TILES = {
         Tile(64, 128, 32, 64, RESIDENT=3),
         Tile(64, 64, 32, 32, RESIDENT=4),
     ),
-    "bf16": (
-        Tile(128, 128, 64, 32, **BFLOAT16),  # twice the threads, each of which holds numbers on their way
-        Tile(64, 128, 32, 32, **BFLOAT16, RESIDENT=2),
-        Tile(64, 64, 32, 32, **BFLOAT16, RESIDENT=3),
+    "bf16": (  # the first with twice the threads, as each holds numbers on their way
+        Tile(128, 128, 64, 32, **PAIRS, BF16=1),
+        Tile(64, 128, 32, 32, **PAIRS, BF16=1, RESIDENT=2),
+        Tile(64, 64, 32, 32, **PAIRS, BF16=1, RESIDENT=3),
+    ),
+    "fp16": (
+        Tile(128, 128, 64, 32, **PAIRS, FP16=1),
+        Tile(64, 128, 32, 32, **PAIRS, FP16=1, RESIDENT=2),
+        Tile(64, 64, 32, 32, **PAIRS, FP16=1, RESIDENT=3),
     ),
 }
 """What there is to choose from: large tiles fetch less, small ones leave less of a small result empty."""
@@ -68,16 +80,16 @@ def tile_for(name: str, rows: int, columns: int, products: int = 1) -> Tile:
 
 
 @functools.cache
-def known() -> bool:
-    """Whether this GPU has tensor cores for these."""
-    return int(devices.module_of("cuda").cuda.Device().compute_capability) >= FIRST
+def capability() -> int:
+    """This GPU's compute capability: 75 for 7.5."""
+    return int(devices.module_of("cuda").cuda.Device().compute_capability)
 
 
-def suits(*arguments: Any) -> bool:
-    """Whether tensor cores are for the arguments of a kernel: float32, on a GPU that has them."""
-    return arguments[0].dtype == np.float32 and known()
+def suits(name: str, *arguments: Any) -> bool:
+    """Whether an algorithm is for the arguments of a kernel: float32, on a GPU whose tensor cores know it."""
+    return arguments[0].dtype == np.float32 and capability() >= FIRST[name]
 
 
 def allowed(like: Any) -> list[str]:
     """The algorithms that may round the numbers of such an array, as ``mc.use(precision=…)`` says."""
-    return ROUNDING[precision()] if suits(like) else []
+    return [name for name in ROUNDING[precision()] if suits(name, like)]

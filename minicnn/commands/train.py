@@ -110,7 +110,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     option("--unfreeze", "NAMES", "layers to train all the same")
     option("--lr-of", "NAME=RATE", "a rate of their own for some layers: layer4=1e-4,layer3=1e-5")
-    words = "what factors may be rounded to on a GPU: tf32, bf16, or fp32: not at all (fp32)"
+    words = "what factors may be rounded to on a GPU: tf32, bf16, fp16, or fp32: not at all (fp32)"
     option("--precision", "NAME", words, one_of(PRECISIONS))
     option("--seed", "N", "for the splits, the weights, the order and dropout (0)", whole(0))
     parser.add_argument("--workers", metavar="N", type=whole(0), help="threads that read images ahead")

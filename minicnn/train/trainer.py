@@ -53,8 +53,8 @@ class Trainer:
         seed: for the order of the images.
         device: "cpu", "cuda" or "auto" (the GPU if there is one): the model is moved there. Where it is, if
             None. Batches follow it.
-        precision: "tf32" or "bf16" let a GPU's tensor cores round what they multiply, "fp32" does not; see
-            :class:`minicnn.use`, whose setting holds if None.
+        precision: "tf32", "bf16" or "fp16" let a GPU's tensor cores round what they multiply, "fp32" does
+            not; see :class:`minicnn.use`, whose setting holds if None.
         capture: whether steps on the GPU run as CUDA graphs where they can; the results are the same. A
             graph does not run the model's Python: switch it off for a model that does something else in each
             step, other than by its attributes (:class:`~minicnn.train.capture.CapturedSteps`).

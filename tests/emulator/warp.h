@@ -86,7 +86,8 @@ template <int NA, int NB> struct Fragments {
 };
 
 // Rows and columns of A, B and D that lane and register hold: PTX ISA, "Matrix fragments for mma.m16n8k8" and
-// "… for mma.m16n8k16". A register holds one number of 32 bits, or two neighbouring ones of 16.
+// "… for mma.m16n8k16". A register holds one number of 32 bits, or two neighbouring ones of 16, of which the
+// product is K deep.
 inline void multiply_tf32(float *d, const unsigned *a, const unsigned *b) {
     Fragments<4, 2> own = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
     auto lanes = exchange(0xFFFFFFFF, own);
@@ -102,13 +103,16 @@ inline void multiply_tf32(float *d, const unsigned *a, const unsigned *b) {
     }
 }
 
-template <float (*read)(uint16_t)> void multiply_16(float *d, const unsigned *a, const unsigned *b) {
-    Fragments<4, 2> own = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+template <float (*read)(uint16_t), unsigned K = 16>
+void multiply_16(float *d, const unsigned *a, const unsigned *b) {
+    Fragments<K / 4, K / 8> own;
+    std::copy(a, a + K / 4, own.a);
+    std::copy(b, b + K / 8, own.b);
     auto lanes = exchange(0xFFFFFFFF, own);
     for (int i = 0; i < 4; ++i) {
         unsigned row = lane() / 4 + i / 2 * 8, column = lane() % 4 * 2 + i % 2;
         double sum = 0;
-        for (unsigned k = 0; k < 16; ++k) {
+        for (unsigned k = 0; k < K; ++k) {
             unsigned of_a = lanes[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2];
             unsigned of_b = lanes[column * 4 + k % 8 / 2].b[k / 8];
             sum += double{read(of_a >> k % 2 * 16)} * read(of_b >> k % 2 * 16);
@@ -177,12 +181,18 @@ inline unsigned round_to_tf32(float value) { return cuda_on_cpu::to_tf32(value);
 inline unsigned round_to_bf16(float first, float second) {
     return cuda_on_cpu::to_bfloat16(first) | uint32_t{cuda_on_cpu::to_bfloat16(second)} << 16;
 }
+inline unsigned round_to_f16(float first, float second) {
+    return cuda_on_cpu::to_half(first) | uint32_t{cuda_on_cpu::to_half(second)} << 16;
+}
 inline void mma_tf32(float *d, const unsigned *a, const unsigned *b) { cuda_on_cpu::multiply_tf32(d, a, b); }
 inline void mma_bf16(float *d, const unsigned *a, const unsigned *b) {
     cuda_on_cpu::multiply_16<cuda_on_cpu::from_bfloat16>(d, a, b);
 }
 inline void mma_f16(float *d, const unsigned *a, const unsigned *b) {
     cuda_on_cpu::multiply_16<cuda_on_cpu::from_half>(d, a, b);
+}
+inline void mma_f16_k8(float *d, const unsigned *a, const unsigned *b) {
+    cuda_on_cpu::multiply_16<cuda_on_cpu::from_half, 8>(d, a, b);
 }
 inline void load_matrices(unsigned *r, const void *row) { cuda_on_cpu::load_matrices(r, row, false); }
 inline void load_matrices_transposed(unsigned *r, const void *row) {
