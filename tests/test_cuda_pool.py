@@ -38,6 +38,8 @@ def every_kernel(cupy, dtype):
     found += kernel_on(cupy, "avg_pool2d.forward", x, divisor, g)
     found += kernel_on(cupy, "avg_pool2d.backward", gy, divisor, x.shape, g)
     even = np.array(bins(13, size[0])), np.array(bins(11, size[1]))
+    y, winner = kernel_on(cupy, "adaptive_max_pool2d.forward", x, *even)
+    found += [y, winner, *kernel_on(cupy, "adaptive_max_pool2d.backward", gy, winner, x.shape)]
     found += kernel_on(cupy, "adaptive_avg_pool2d.forward", x, *even)
     return found + kernel_on(cupy, "adaptive_avg_pool2d.backward", gy, *even, x.shape)
 
@@ -140,9 +142,20 @@ def test_bins(cupy, size, output_size, lanes, dtype, monkeypatch):
     expected += by_numpy("adaptive_avg_pool2d.backward", gy, *even, x.shape)
     assert_close(results, expected, CLOSE[dtype])
 
+    x[0, 0, -1, -1], x[1, 1] = np.nan, x[1, 1, 0, 0]  # of equal ones the first wins
+    y, winner = kernel_on(cupy, "adaptive_max_pool2d.forward", x, *even)
+    for one, other in zip((y, winner), by_numpy("adaptive_max_pool2d.forward", x, *even), strict=True):
+        np.testing.assert_array_equal(one, other)
+    results = kernel_on(cupy, "adaptive_max_pool2d.backward", gy, winner, x.shape)
+    expected = by_numpy("adaptive_max_pool2d.backward", gy, winner, x.shape)
+    assert_close(results, expected, CLOSE[dtype])
+
 
 def test_bins_of_no_images(cupy):
     even = np.array(bins(6, 2)), np.array(bins(7, 1))
+    y, winner = kernel_on(cupy, "adaptive_max_pool2d.forward", np.ones((0, 3, 6, 7)), *even)
+    (gx,) = kernel_on(cupy, "adaptive_max_pool2d.backward", y, winner, (0, 3, 6, 7))
+    assert (y.shape, gx.shape) == ((0, 3, 2, 1), (0, 3, 6, 7))
     (y,) = kernel_on(cupy, "adaptive_avg_pool2d.forward", np.ones((0, 3, 6, 7)), *even)
     (gx,) = kernel_on(cupy, "adaptive_avg_pool2d.backward", y, *even, (0, 3, 6, 7))
     assert (y.shape, gx.shape) == ((0, 3, 2, 1), (0, 3, 6, 7))
@@ -150,5 +163,6 @@ def test_bins_of_no_images(cupy):
 
 def test_more_bins_than_kernels_can_count(cupy):
     x, rows, columns = np.zeros((1, 1, 1, 50_000)), np.zeros((1, 2), int), np.zeros((50_000, 2), int)
-    with pytest.raises(OverflowError, match="adaptive_avg_pool2d: 1 by 50000 bins of images of 1 by 50000"):
-        kernel_on(cupy, "adaptive_avg_pool2d.forward", x, rows, columns)
+    for name in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
+        with pytest.raises(OverflowError, match=f"{name}: 1 by 50000 bins of images of 1 by 50000"):
+            kernel_on(cupy, f"{name}.forward", x, rows, columns)

@@ -281,14 +281,21 @@ def test_adaptive_equals_composed_twin(operation, output_size):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("output_size", [1, (1, 4), (3, 2)])
-@pytest.mark.parametrize("choice", algorithms("adaptive_avg_pool2d"))
-def test_kernels_of_adaptive_average(choice, output_size, dtype):
+@pytest.mark.parametrize(
+    ("operation", "choice"),
+    [
+        pytest.param(operation, *choice.values, id=f"{operation}-{choice.id}", marks=choice.marks)
+        for operation in ("adaptive_avg_pool2d", "adaptive_max_pool2d")
+        for choice in algorithms(operation)
+    ],
+)
+def test_kernels_of_adaptive_pooling(operation, choice, output_size, dtype):
     x = distinct("adaptive", (2, 3, 7, 37), dtype)
-    expected = run(lambda x: composed.adaptive_avg_pool2d(x, output_size), [x.astype(np.float64)])
+    expected = run(lambda x: getattr(composed, operation)(x, output_size), [x.astype(np.float64)])
     gy = normal("upstream", expected[0].shape, dtype)
     for array in (x, *dict(layouts(x)).values()):
-        with running("adaptive_avg_pool2d", choice) as ran:
-            results = run(lambda x: F.adaptive_avg_pool2d(x, output_size), [array], gy)
+        with running(operation, choice) as ran:
+            results = run(lambda x: getattr(F, operation)(x, output_size), [array], gy)
         assert [one.operation.partition(".")[2] for one in ran] == ["forward", "backward"]
         assert_close(results, expected, 1e-6 if dtype == np.float32 else 1e-14)
 

@@ -67,10 +67,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// Where bin o of O begins, and where it ends, among `size` pixels.
-__device__ __forceinline__ int begin_of(int o, int O, int size) { return o * size / O; }
-__device__ __forceinline__ int end_of(int o, int O, int size) { return ((o + 1) * size + O - 1) / O; }
-
 extern "C" __global__ void __launch_bounds__(THREADS)
     adaptive_forward(const real *__restrict__ x, real *__restrict__ y, int planes, int H, int W, int OH,
                      int OW) {
@@ -89,8 +85,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// Bin oh holds row h if oh·H < (h + 1)·OH and (oh + 1)·H > h·OH, which is written here as a range of oh.
-// There is more than one such bin where neighbours share a row, or where there are more bins than rows.
 extern "C" __global__ void __launch_bounds__(THREADS)
     adaptive_backward(const real *__restrict__ gy, real *__restrict__ gx, int planes, int H, int W, int OH,
                       int OW) {
@@ -99,9 +93,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         const int h = row % H, v = index % W;
         const real *g = gy + row / H * (OH * OW);
         real sum = 0;
-        for (int oh = h * OH / H; oh <= ((h + 1) * OH - 1) / H; ++oh) {
+        for (int oh = first_bin(h, OH, H); oh <= last_bin(h, OH, H); ++oh) {
             const int height = end_of(oh, OH, H) - begin_of(oh, OH, H);
-            for (int ow = v * OW / W; ow <= ((v + 1) * OW - 1) / W; ++ow) {
+            for (int ow = first_bin(v, OW, W); ow <= last_bin(v, OW, W); ++ow) {
                 const int width = end_of(ow, OW, W) - begin_of(ow, OW, W);
                 sum += g[oh * OW + ow] / real(height * width);
             }

@@ -65,3 +65,47 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         gx[index] = sum;
     }
 }
+
+// Bins (see windows.cuh) are as the launcher finds them, so their winners are kept as places h·W + w.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    adaptive_forward(const real *__restrict__ x, real *__restrict__ y, int *__restrict__ winner, int planes,
+                     int H, int W, int OH, int OW) {
+    EACH(index, planes * OH * OW) {
+        const unsigned row = index / OW;
+        const int oh = row % OH, ow = index % OW;
+        const int top = begin_of(oh, OH, H), bottom = end_of(oh, OH, H);
+        const int left = begin_of(ow, OW, W), right = end_of(ow, OW, W);
+        const real *image = x + row / OH * (H * W);
+        int best = top * W + left;
+        real largest = image[best];
+        for (int h = top; h < bottom; ++h)
+            for (int v = left; v < right; ++v) {
+                const real pixel = image[h * W + v];
+                if (pixel > largest || (pixel != pixel && largest == largest)) // the first NaN wins and stays
+                    largest = pixel, best = h * W + v;
+            }
+        y[index] = largest;
+        winner[index] = best;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    adaptive_backward(const real *__restrict__ gy, const int *__restrict__ winner, real *__restrict__ gx,
+                      int planes, int H, int W, int OH, int OW) {
+    EACH(index, planes * H * W) {
+        const unsigned row = index / W;
+        const int h = row % H, v = index % W;
+        const int top = first_bin(h, OH, H), bottom = last_bin(h, OH, H);
+        const int left = first_bin(v, OW, W), right = last_bin(v, OW, W);
+        const unsigned first = row / H * (OH * OW);
+        real sum = 0;
+        for (int oh = top; oh <= bottom; ++oh)
+#pragma unroll 1 // one bin or two, mostly: four at a time do not fit into the registers
+            for (int ow = left; ow <= right; ++ow) {
+                const unsigned bin = first + oh * OW + ow;
+                if (winner[bin] == h * W + v)
+                    sum += gy[bin];
+            }
+        gx[index] = sum;
+    }
+}

@@ -97,12 +97,16 @@ def avg_backward(gy: Any, divisor: Any, x_shape: tuple[int, ...], g: Window) -> 
     return run(AVG, "backward", gx.size, gx, args, **known(g), LANES=1)
 
 
-def evenly(x_shape: tuple[int, ...], rows: Any, columns: Any) -> tuple[int, ...]:
+BINS: dict[str, str | int] = {"K": 0, "S": 0, "THREADS": THREADS}
+WINNERS = {**BINS, "place": PLACES[np.int32]}
+
+
+def evenly(name: str, x_shape: tuple[int, ...], OH: int, OW: int) -> tuple[int, ...]:
     """The last arguments of a kernel for bins, which it works out from their number."""
-    (N, C, H, W), OH, OW = x_shape, len(rows), len(columns)
+    N, C, H, W = x_shape
     if max(H * OH, W * OW) > MOST_NUMBERS:
         raise OverflowError(
-            f"adaptive_avg_pool2d: {OH} by {OW} bins of images of {H} by {W}: rows times rows, and columns "
+            f"{name}: {OH} by {OW} bins of images of {H} by {W}: rows times rows, and columns "
             f"times columns, must not exceed {MOST_NUMBERS}"
         )
     return N * C, H, W, OH, OW
@@ -113,13 +117,30 @@ def adaptive_avg_forward(x: Any, rows: Any, columns: Any) -> Any:
     """(N, C, H, W), the bins of rows (OH, 2) and of columns (OW, 2) -> the means (N, C, OH, OW)."""
     y = empty((*x.shape[:2], len(rows), len(columns)), like=x)
     lanes = 32 if math.prod(x.shape[2:]) >= MANY * len(rows) * len(columns) else 1
-    args = (plain(x), y, *evenly(x.shape, rows, columns))
-    return run(AVG, "adaptive_forward", y.size * lanes, y, args, K=0, S=0, LANES=lanes, THREADS=THREADS)
+    args = (plain(x), y, *evenly("adaptive_avg_pool2d", x.shape, *y.shape[2:]))
+    return run(AVG, "adaptive_forward", y.size * lanes, y, args, **BINS, LANES=lanes)
 
 
 @kernel("adaptive_avg_pool2d.backward", "cuda", "gather")
 def adaptive_avg_backward(gy: Any, rows: Any, columns: Any, x_shape: tuple[int, ...]) -> Any:
     """The gradient to x: each pixel of a bin receives gy / pixels; bins may overlap."""
     gx = empty(x_shape, like=gy)
-    args = (plain(gy), gx, *evenly(x_shape, rows, columns))
-    return run(AVG, "adaptive_backward", gx.size, gx, args, K=0, S=0, LANES=1, THREADS=THREADS)
+    args = (plain(gy), gx, *evenly("adaptive_avg_pool2d", x_shape, *gy.shape[2:]))
+    return run(AVG, "adaptive_backward", gx.size, gx, args, **BINS, LANES=1)
+
+
+@kernel("adaptive_max_pool2d.forward", "cuda", "gather")
+def adaptive_max_forward(x: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
+    """As above -> the maxima (N, C, OH, OW), and where the winners are, as h·W + w."""
+    y = empty((*x.shape[:2], len(rows), len(columns)), like=x)
+    winner = devices.module_of(x).empty(y.shape, np.int32)
+    args = (plain(x), y, winner, *evenly("adaptive_max_pool2d", x.shape, *y.shape[2:]))
+    return run(MAX, "adaptive_forward", y.size, y, args, **WINNERS), winner
+
+
+@kernel("adaptive_max_pool2d.backward", "cuda", "gather")
+def adaptive_max_backward(gy: Any, winner: Any, x_shape: tuple[int, ...]) -> Any:
+    """The gradient to x: each winner receives the gy of its bins, which may overlap."""
+    gx = empty(x_shape, like=gy)
+    args = (plain(gy), plain(winner), gx, *evenly("adaptive_max_pool2d", x_shape, *gy.shape[2:]))
+    return run(MAX, "adaptive_backward", gx.size, gx, args, **WINNERS)

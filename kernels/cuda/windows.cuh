@@ -16,6 +16,15 @@
 // says in which: window p / s is the last that may hold it, and the first is this many before that one.
 __device__ __forceinline__ int windows_before(int K_, int s, int d) { return (K_ - 1) * d / s; }
 
+// Bins of adaptive pooling, O of them over `size` pixels: where bin o begins, and where it ends. Neighbours may
+// share a pixel, and there may be more bins than pixels.
+__device__ __forceinline__ int begin_of(int o, int O, int size) { return o * size / O; }
+__device__ __forceinline__ int end_of(int o, int O, int size) { return ((o + 1) * size + O - 1) / O; }
+
+// From the pixel's side: bin o holds pixel p if o·size < (p + 1)·O and (o + 1)·size > p·O.
+__device__ __forceinline__ int first_bin(int p, int O, int size) { return p * O / size; }
+__device__ __forceinline__ int last_bin(int p, int O, int size) { return ((p + 1) * O - 1) / size; }
+
 // The tap by which the window numbered o, of O, meets that pixel; −1 if it does not.
 __device__ __forceinline__ int tap_of(int p, int o, int O, int K_, int s, int d) {
     int offset = p - o * s;

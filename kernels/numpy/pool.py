@@ -161,6 +161,33 @@ def avg_backward_naive(gy, divisor, x_shape, g: Window):
 # Adaptive: bins that divide the image as evenly as can be, given by their first and last + 1 row or column.
 
 
+@kernel("adaptive_max_pool2d.forward", "numpy", "bins")
+def adaptive_max_forward(x, rows, columns):
+    """As below -> the maxima (N, C, OH, OW), and where the winners are, as h·W + w."""
+    N, C, _, W = x.shape
+    y = np.empty((N, C, len(rows), len(columns)), x.dtype)
+    winner = np.empty(y.shape, np.int32)
+    for oh, (top, bottom) in enumerate(rows):
+        for ow, (left, right) in enumerate(columns):
+            pixels = x[:, :, top:bottom, left:right].reshape(N, C, -1)
+            best = pixels.argmax(axis=2)
+            y[:, :, oh, ow] = np.take_along_axis(pixels, best[..., None], 2)[..., 0]
+            row, column = np.divmod(best, right - left)
+            winner[:, :, oh, ow] = (top + row) * W + left + column
+    return y, winner
+
+
+@kernel("adaptive_max_pool2d.backward", "numpy", "bins")
+def adaptive_max_backward(gy, winner, x_shape):
+    """The gradient to x: each winner receives the gy of its bins, which may overlap."""
+    N, C, H, W = x_shape
+    gx = np.zeros((N, C, H * W), gy.dtype)
+    for oh, ow in np.ndindex(gy.shape[2:]):  # one bin at a time, so that they add up
+        at = winner[:, :, oh, ow, None]
+        np.put_along_axis(gx, at, np.take_along_axis(gx, at, 2) + gy[:, :, oh, ow, None], 2)
+    return gx.reshape(x_shape)
+
+
 @kernel("adaptive_avg_pool2d.forward", "numpy", "bins")
 def adaptive_avg_forward(x, rows, columns):
     """(N, C, H, W), the bins of rows (OH, 2) and of columns (OW, 2) -> the means (N, C, OH, OW)."""

@@ -64,34 +64,17 @@ class AdaptiveAvgPool2d(Function):
 class AdaptiveMaxPool2d(Function):
     """The maximum of each bin of AdaptiveAvgPool2d;  gy goes to the pixel that won."""
 
-    def __init__(self, OH: int, OW: int) -> None:
-        self.OH, self.OW = OH, OW
+    def __init__(self, rows: Array, columns: Array) -> None:
+        self.bins = rows, columns
 
     def forward(self, x: Array) -> Array:
-        N, C, H, W = x.shape
-        xp = backend.module_of(x)
-        y = xp.empty((N, C, self.OH, self.OW), x.dtype)
-        winner = xp.empty(y.shape, np.int64)  # as a position h·W + w in the image
-        for oh, (top, bottom) in enumerate(bins(H, self.OH)):
-            for ow, (left, right) in enumerate(bins(W, self.OW)):
-                pixels = x[:, :, top:bottom, left:right].reshape(N, C, -1)
-                best = pixels.argmax(axis=2)
-                y[:, :, oh, ow] = np.take_along_axis(pixels, best[..., None], 2)[..., 0]
-                row, column = np.divmod(best, right - left)
-                winner[:, :, oh, ow] = (top + row) * W + left + column
         self.x_shape = x.shape
+        y, winner = kernels.run("adaptive_max_pool2d.forward", x, *self.bins)
         self.save(winner)
         return y
 
     def backward(self, gy: Array) -> Array:
-        (winner,) = self.saved
-        N, C, H, W = self.x_shape
-        gx = backend.module_of(gy).zeros((N, C, H * W), gy.dtype)
-        for position in np.ndindex(self.OH, self.OW):  # bins may overlap: one at a time, so that they add up
-            at = winner[:, :, position[0], position[1], None]
-            so_far = np.take_along_axis(gx, at, 2)
-            np.put_along_axis(gx, at, so_far + gy[:, :, position[0], position[1], None], 2)
-        return gx.reshape(self.x_shape)
+        return kernels.run("adaptive_max_pool2d.backward", gy, *self.saved, self.x_shape)
 
 
 def bins(size: int, count: int) -> list[tuple[int, int]]:
@@ -173,11 +156,7 @@ def adaptive_avg_pool2d(x: Any, output_size: int | Sequence[int | None] | None) 
     (2, 512, 1, 1)
     """
     x = as_variable(x)
-    OH, OW = _adaptive("adaptive_avg_pool2d", x, output_size)
-    # Bins stay on the CPU, whichever device x is on: there is nothing to wait for, and the GPU's kernels work
-    # them out from their number.
-    rows, columns = np.array(bins(x.shape[2], OH)), np.array(bins(x.shape[3], OW))
-    return AdaptiveAvgPool2d(rows, columns)(x)
+    return AdaptiveAvgPool2d(*_adaptive("adaptive_avg_pool2d", x, output_size))(x)
 
 
 def adaptive_max_pool2d(x: Any, output_size: int | Sequence[int | None] | None) -> Any:
@@ -236,7 +215,12 @@ def _entries(size: int, windows: int, window: Window, axis: int, count_include_p
     return np.minimum(end, size) - np.maximum(start, 0)
 
 
-def _adaptive(name: str, x: Variable, output_size: Any) -> tuple[int, int]:
+def _adaptive(name: str, x: Variable, output_size: Any) -> tuple[Array, Array]:
+    """The bins of rows and those of columns.
+
+    They stay on the CPU, whichever device x is on: there is nothing to wait for, and the GPU's kernels work
+    them out from their number.
+    """
     images(name, x)
     both = output_size if isinstance(output_size, Sequence) else (output_size, output_size)
     if len(both) != 2:
@@ -244,4 +228,5 @@ def _adaptive(name: str, x: Variable, output_size: Any) -> tuple[int, int]:
     sizes = [x.shape[axis + 2] if size is None else size for axis, size in enumerate(both)]
     if not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
         raise ValueError(f"{name}: output_size must be whole numbers ≥ 1, or None, got {output_size!r}")
-    return int(sizes[0]), int(sizes[1])
+    rows, columns = (np.array(bins(x.shape[axis + 2], int(size))) for axis, size in enumerate(sizes))
+    return rows, columns
