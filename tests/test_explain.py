@@ -446,6 +446,7 @@ def test_help_states_the_limit(run):
     ("arguments", "words"),
     [
         (["conv3d"], "explain: operation 'conv3d' is unknown; did you mean 'conv2d'?"),
+        (["softmax"], "explain: softmax is explained as 'cross_entropy'"),
         (["relu", "--kernel", "3"], "explain relu: option 'kernel' is unknown"),
         (["conv2d", "--kernel", "3.5"], "explain conv2d: kernel must be a whole number from 1 to 64, or two"),
         (

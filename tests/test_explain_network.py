@@ -422,6 +422,15 @@ def test_command(photo, tmp_path, capsys):
     assert "drawn at random, seed 0" in capsys.readouterr().out
 
 
+def test_without_its_weights_a_network_can_be_seen_untrained(photo, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINICNN_WEIGHTS", str(tmp_path / "empty"))
+    assert cli.main(["explain", "resnet18", "--image", photo, "--offline"]) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"resnet18-\w+\.pth; or see it untrained, with --weights random\n$", said)
+    assert cli.main(["explain", "resnet18", "--image", photo, "--offline", "--classes", "none.txt"]) == 1
+    assert capsys.readouterr().err == "minicnn: none.txt: No such file or directory\n"
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

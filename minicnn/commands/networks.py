@@ -44,7 +44,13 @@ def open_network(given: argparse.Namespace, command: str, name: str, seed: int, 
             )
         asked = {"model": None, "weights": str(path)}
     more = {key: getattr(given, key) for key in ("preprocessing", "classes", "offline")}
-    return open_classifier(argparse.Namespace(**asked, **more, json=quiet))
+    try:
+        return open_classifier(argparse.Namespace(**asked, **more, json=quiet))
+    except OSError as error:
+        if name not in known or given.weights is not None or error.filename is not None:
+            raise
+        # Published weights that are not there, neither here nor on the network.
+        raise OSError(f"{error}; or see it untrained, with --weights {RANDOM}") from None
 
 
 def _untrained(name: str, seed: int) -> Classifier:

@@ -116,8 +116,23 @@ OPERATIONS = {
 }
 
 
+ELSEWHERE = {
+    "softmax": "cross_entropy",
+    "concat": "cat",
+    "shortcut": "add",
+    "residual": "add",
+    "pool": "max_pool2d",
+    "fc": "linear",
+    "dense": "linear",
+    "lrn": "local_response_norm",
+}
+"""What people ask for by another name than PyTorch's."""
+
+
 def explain(operation: str, options: dict[str, Any]) -> Explanation:
     """The explanation of an operation; see :func:`minicnn.explain`."""
+    if operation in ELSEWHERE:
+        raise ValueError(f"explain: {operation} is explained as {ELSEWHERE[operation]!r}")
     if operation not in OPERATIONS:
         raise ValueError(f"explain: operation {unknown(operation, OPERATIONS)}")
     about = OPERATIONS[operation]
