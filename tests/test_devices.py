@@ -197,6 +197,9 @@ OPERATIONS = {
 }
 
 
+FAMILY = {"cpu": "numpy", "cuda": "cuda"}
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_without_kernels_give_the_numbers_of_the_cpu(gpu, name, dtype):
@@ -207,7 +210,7 @@ def test_operations_without_kernels_give_the_numbers_of_the_cpu(gpu, name, dtype
         with mc.trace() as ran:
             y = OPERATIONS[name](x)
             y.backward(mc.tensor(normal(name, y.shape, dtype), device=device))
-        assert not ran
+        assert {(one.operation.partition(".")[0], one.backend) for one in ran} <= {("cat", FAMILY[device])}
         assert {y.device, x.device, backend.device_of(x.grad)} == {device}
         results.append((on_host(y.data), on_host(x.grad)))
     for found, expected in zip(*results[::-1], strict=True):

@@ -5,6 +5,7 @@ Nothing here imports CuPy before a kernel runs, so that all of it can be read, a
 
 from minicnn.kernels.cuda import (
     activation,
+    cat,
     conv,
     conv_naive,
     conv_shared,
@@ -30,6 +31,7 @@ from minicnn.kernels.cuda import (
 
 __all__ = [
     "activation",
+    "cat",
     "conv",
     "conv_naive",
     "conv_shared",

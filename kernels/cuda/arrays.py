@@ -8,6 +8,9 @@ import numpy as np
 
 from minicnn import backend as devices
 
+VECTOR = {"float32": 4, "float64": 2}
+"""Numbers in 16 bytes, the longest load there is."""
+
 FREE = (-np.inf, np.inf)
 """Bounds that bound nothing, for kernels that clip what they store."""
 

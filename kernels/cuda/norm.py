@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from minicnn.kernels.cuda.arrays import FREE, aligned, empty, plain
+from minicnn.kernels.cuda.arrays import FREE, VECTOR, aligned, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
 from minicnn.kernels.cuda.grid import spread
 from minicnn.kernels.registry import kernel
@@ -19,8 +19,6 @@ that is 32 KiB on their way for each array, what it takes while memory answers."
 ENOUGH_BLOCKS = 1000  # for a GPU to be busy: of 8 that a multiprocessor holds, for 132 multiprocessors
 PACKS_OF_PART = 4 * THREADS  # at least: each block of the second kernel takes its time to join the parts
 MOST_PARTS = 32  # the lanes of a warp, which joins them
-
-VECTOR = {"float32": 4, "float64": 2}  # numbers in 16 bytes, the longest load there is
 
 for dtype, longest in VECTOR.items():
     declare(FILE, [dtype], *({"V": V, "THREADS": THREADS} for V in (1, longest)))

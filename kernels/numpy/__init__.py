@@ -2,6 +2,7 @@
 
 from minicnn.kernels.numpy import (
     activation,
+    cat,
     conv_im2col,
     conv_naive,
     conv_taps,
@@ -17,6 +18,7 @@ from minicnn.kernels.numpy import (
 
 __all__ = [
     "activation",
+    "cat",
     "conv_im2col",
     "conv_naive",
     "conv_taps",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minicnn import backend
+from minicnn import backend, kernels
 from minicnn.autograd import Array, Function, Variable, as_variable, check_one_device
 from minicnn.functional.arithmetic import unbroadcast
 from minicnn.functional.check import dimension
@@ -124,22 +123,11 @@ class Concat(Function):
         self.axis = axis
 
     def forward(self, *arrays: Array) -> Array:
-        self.ends = list(itertools.accumulate(array.shape[self.axis] for array in arrays))[:-1]
-        if backend.capture is not None:
-            return self.one_by_one(arrays)
-        return np.concatenate(arrays, axis=self.axis)
-
-    def one_by_one(self, arrays: Sequence[Array]) -> Array:
-        """The same for a CUDA graph: for many arrays CuPy copies a table of pointers from the host."""
-        shape = list(arrays[0].shape)
-        shape[self.axis] = sum(array.shape[self.axis] for array in arrays)
-        y = backend.module_of(arrays[0]).empty(tuple(shape), arrays[0].dtype)
-        for part, array in zip(np.split(y, self.ends, axis=self.axis), arrays, strict=True):
-            part[...] = array
-        return y
+        self.sizes = [array.shape[self.axis] for array in arrays]
+        return kernels.run("cat.forward", list(arrays), self.axis)
 
     def backward(self, gy: Array) -> tuple[Array, ...]:
-        return tuple(np.split(gy, self.ends, axis=self.axis))
+        return kernels.run("cat.backward", gy, self.sizes, self.axis)
 
 
 def reshape(x: Any, *shape: Any) -> Any:
