@@ -1,9 +1,10 @@
 """What each CUDA kernel takes of a GPU: registers, shared memory, and what did not fit into registers.
 
-    python benchmarks/cuda_resources.py [sm_90 …]
+    python benchmarks/cuda_resources.py [sm_90 …] [--only conv_tensor.cu …]
 
 It needs NVIDIA's compiler (pip install nvidia-cuda-nvrtc), but no GPU. Without an argument it lists what the
-kernels need on Hopper. The last column is how many threads a multiprocessor can hold at a time, as far as
+kernels need on Hopper, for all the constants that a file is compiled with; those that never change, and those
+of 0, are left out. The last column is how many threads a multiprocessor can hold at a time, as far as
 registers limit it.
 """
 
@@ -11,22 +12,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
 from benchmarks import nvrtc
+from benchmarks.problem import Problem, ended
 from minicnn.kernels import registered
-from minicnn.kernels.cuda.compiling import declared
+from minicnn.kernels.cuda.compiling import Constants, declared
 from minicnn.kernels.cuda.sources import source
 
 REGISTERS = 65536  # of one multiprocessor
 MOST_THREADS = {"sm_75": 1024, "sm_86": 1536, "sm_89": 1536}  # and 2,048 on the others
 WARP = 32
+NUMBERS = ("registers", "shared", "local", "spilled", "threads")
 
 
 def threads_at_a_time(registers: int, architecture: str) -> int:
@@ -39,33 +43,55 @@ def threads_at_a_time(registers: int, architecture: str) -> int:
     return min(REGISTERS // each * WARP, MOST_THREADS.get(architecture, 2048))
 
 
-def rows(architecture: str) -> Iterator[tuple[str, ...]]:
-    """One row for each kernel of each file and each set of constants."""
-    for file, constants in declared():
-        given = " ".join([file, *(f"{name}={value}" for name, value in constants)])
-        for needs in nvrtc.compiled(source(file, constants), architecture)[0]:
-            threads = threads_at_a_time(needs.registers, architecture)
-            numbers = (needs.registers, needs.shared, needs.stack, needs.spilled, threads)
-            yield given, needs.kernel, *map(str, numbers)
+def short(constants: Constants, others: Sequence[Constants]) -> str:
+    """The constants in which a file's variants differ.
+
+    >>> short((("N", 2), ("WIDE", 0), ("real", "float")), [(("N", 4), ("WIDE", 1), ("real", "float"))])
+    'N=2'
+    """
+    differing = [pair for pair in constants if any(pair not in other for other in others)]
+    return " ".join(f"{name}={value}" for name, value in differing if value != 0)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("architectures", nargs="*", default=["sm_90"], help="such as sm_80")
-    if nvrtc.library() is None:
-        parser.error("NVIDIA's compiler is not installed: pip install nvidia-cuda-nvrtc")
+def add_rows(table: Table, file: str, constants: Constants, words: str, architecture: str) -> None:
+    """One row for each kernel of a file compiled with these constants, which only the first repeats."""
+    labels = [file, words]
+    for needs in nvrtc.compiled(source(file, constants), architecture)[0]:
+        threads = threads_at_a_time(needs.registers, architecture)
+        numbers = (needs.registers, needs.shared, needs.stack, needs.spilled, threads)
+        table.add_row(*labels, needs.kernel, *(f"{number:,}" for number in numbers))
+        labels = ["", ""]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print a table for each architecture."""
     registered("cuda")  # imports all that declare sources
-    for architecture in parser.parse_args().architectures:
+    every = list(declared())
+    files = sorted({file for file, _ in every})
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    known = ", ".join(nvrtc.ARCHITECTURES)
+    parser.add_argument(
+        "architectures", nargs="*", default=["sm_90"], metavar="SM", help=f"of {known} (sm_90)"
+    )
+    parser.add_argument("--only", nargs="+", metavar="FILE", choices=files, default=files, help="these files")
+    given = parser.parse_args(arguments)
+    if wrong := set(given.architectures) - set(nvrtc.ARCHITECTURES):
+        raise Problem(f"architecture {min(wrong)!r} is not one of {known}")
+    if nvrtc.library() is None:
+        raise Problem("NVIDIA's compiler is not installed: pip install nvidia-cuda-nvrtc")
+    mine = [(file, constants) for file, constants in every if file in given.only]
+    for architecture in given.architectures:
         table = Table(title=architecture)
-        for name in ("source", "kernel"):
-            table.add_column(name, no_wrap=True)
-        for name in ("registers", "shared", "local", "spilled", "threads"):
-            table.add_column(name, justify="right")
-        for row in rows(architecture):
-            table.add_row(*row)
-        Console(width=140).print(table)
+        table.add_column("source", no_wrap=True)
+        table.add_column("constants")  # what is too long for the terminal goes on in the next line
+        table.add_column("kernel", no_wrap=True)
+        for name in NUMBERS:
+            table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+        for file, constants in track(mine, architecture, console=Console(stderr=True), transient=True):
+            words = short(constants, [other for name, other in every if name == file])
+            add_rows(table, file, constants, words, architecture)
+        Console(width=max(Console().width, 120)).print(table)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

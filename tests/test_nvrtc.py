@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import nvrtc
+from benchmarks import cuda_resources, nvrtc, problem
 from minicnn.kernels import registered
 from minicnn.kernels.cuda.compiling import declared
 from minicnn.kernels.cuda.sources import HERE, source
@@ -90,3 +90,25 @@ def test_what_a_kernel_needs():
         assert needs.stack == 160
         assert 8 <= needs.registers <= 80
         assert not said
+
+
+@needs_nvrtc
+def test_the_table_of_what_kernels_need(capsys):
+    """Every number is there, however narrow the terminal."""
+    cuda_resources.main(["sm_80", "--only", "cat.cu", "conv_shared.cu"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
+    expected = [
+        (needs.kernel, needs.registers, needs.shared, needs.stack, needs.spilled)
+        for file, constants in declared()
+        if file in ("cat.cu", "conv_shared.cu")
+        for needs in nvrtc.compiled(source(file, constants), "sm_80")[0]
+    ]
+    found = [(row[2], *(int(cell.replace(",", "")) for cell in row[3:7])) for row in rows if row[2]]
+    assert found == expected
+    assert {row[0] for row in rows} == {"cat.cu", "conv_shared.cu", ""}
+    assert {"V=1 real=float", "V=4 real=float", "V=1 real=double", "V=2 real=double"} <= {
+        row[1] for row in rows
+    }
+    with pytest.raises(problem.Problem, match="architecture 'sm_60' is not one of sm_75"):
+        cuda_resources.main(["sm_60"])
