@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
-from benchmarks import machine
+from benchmarks import gpu, machine
 from benchmarks.options import Parser
 from benchmarks.problem import ended
 from minicnn import kernels
@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> None:
     made = Parser(__doc__)
     made.add_argument("--quick", action="store_true", help="see that it runs: one source only")
     given = made.parse_args(arguments)
+    gpu.require()
     kernels.registered("cuda")  # imports all that declare sources
     every = list(declared())[: 1 if given.quick else None]
     start = time.perf_counter()

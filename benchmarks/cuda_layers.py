@@ -75,6 +75,7 @@ def main(arguments: list[str]) -> None:
         raise Problem(
             f"--batch {given.batch}, but an even number is expected: each pair of images is the same"
         )
+    gpu.require()
     names = chosen(LAYERS, given.only, quick=["lenet-c3"] if given.quick else None)
     wrong: list[str] = []
     with ExitStack() as stack:

@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> None:
     add_precisions(made)
     made.add_argument("--batch", type=whole, help="images of a step (as usual for each network)")
     given = parse_shared(made, arguments)
+    gpu.require()
     names = chosen(BATCHES, given.only, quick=["lenet5"] if given.quick else None)
     wrong = []
     with ExitStack() as stack:

@@ -8,9 +8,17 @@ import subprocess
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.problem import Problem
+from minicnn import backend
 
 ASKED = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.max.mem", "power.limit", "temperature.gpu")
 """What NVIDIA's own tool is asked for, where it is installed."""
+
+
+def require() -> None:
+    """Raise Problem where there is no GPU to measure on."""
+    if reason := backend.why_no_gpu():
+        raise Problem(f"nothing can be measured here: {reason}")
 
 
 def describe() -> dict[str, Any]:

@@ -28,7 +28,7 @@ BACKENDS = (*CPU_BACKENDS, "cuda")
 BACKEND_VARIABLE = "MINICNN_BACKEND"
 """The environment variable that names one of them."""
 
-INSTALL = 'pip install "minicnn[cuda12]" or "minicnn[cuda13]", as the driver is for CUDA 12 or 13'
+INSTALL = 'pip install "cupy-cuda12x[ctk]" or "cupy-cuda13x[ctk]", as the driver is for CUDA 12 or 13'
 
 _named = os.environ.get(BACKEND_VARIABLE, "numba")
 if _named not in BACKENDS:

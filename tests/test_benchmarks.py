@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.metadata
 import json
 import math
 import os
@@ -339,9 +340,17 @@ def test_an_absent_peer_is_left_out_visibly(capsys, monkeypatch):
     assert {kind.library for kind in KINDS.values()} == {"minicnn", "torch", "jax", "cupy"}
 
 
+@pytest.mark.parametrize("folder", ["benchmarks", "tests", "examples"])
+def test_no_file_hides_a_package(folder):
+    """Python looks beside a script first: a cuda.py there would be what CuPy gets for ``import cuda``."""
+    packages = {"cuda", "cupy", "jax", "nvidia", "torch"} | set(importlib.metadata.packages_distributions())
+    ours = {path.stem for path in (ROOT / folder).iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert not ours & (packages | sys.stdlib_module_names)
+
+
 SCRIPTS = ("all", "train_step", "inference", "ladder", "conv", "scaling", "report")
 SCRIPTS += ("accuracy", "accuracy_torch", "frozen", "loading", "transfer")
-SCRIPTS += ("cuda", "cuda_compile", "cuda_layers", "cuda_resources", "cuda_steps")
+SCRIPTS += ("all_cuda", "cuda_compile", "cuda_layers", "cuda_resources", "cuda_steps")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

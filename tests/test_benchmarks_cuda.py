@@ -20,7 +20,7 @@ from minicnn.kernels.registry import PRECISIONS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are no part of the package
 
-from benchmarks import cuda, cuda_layers, cuda_steps, gpu, machine, problem, report, results
+from benchmarks import all_cuda, cuda_compile, cuda_layers, cuda_steps, gpu, machine, problem, report, results
 from benchmarks.contenders import KINDS, TORCH_CUDA
 from benchmarks.contenders.contender import Base
 from benchmarks.layers import LAYERS, PARTS, Layer
@@ -211,7 +211,7 @@ def test_pytorchs_side(here, tmp_path, monkeypatch):
 
 def fake_step(code, limit=20):
     command = code if code.startswith("no ") else [sys.executable, "-c", code]
-    return cuda.Step(limit, lambda quick, out: command)
+    return all_cuda.Step(limit, lambda quick, out: command)
 
 
 @pytest.fixture
@@ -224,14 +224,14 @@ def steps(monkeypatch):
         "endless": fake_step("import time; print('started', flush=True); time.sleep(100)", limit=1),
         "last": fake_step("print('the last')"),
     }
-    monkeypatch.setattr(cuda, "STEPS", made)
-    monkeypatch.setattr(cuda, "environment", lambda: {"name": "NVIDIA Imaginary 1"})
+    monkeypatch.setattr(all_cuda, "STEPS", made)
+    monkeypatch.setattr(all_cuda, "environment", lambda: {"name": "NVIDIA Imaginary 1"})
     return str(sum(step.limit for step in made.values()) / 60)
 
 
 def test_every_step_is_taken_whatever_happens_to_others(steps, tmp_path, capsys):
     start = time.monotonic()
-    assert problem.ended(cuda.main, ["--out", str(tmp_path), "--minutes", steps]) == 1
+    assert problem.ended(all_cuda.main, ["--out", str(tmp_path), "--minutes", steps]) == 1
     assert time.monotonic() - start < 20
     said = capsys.readouterr()
     assert said.err == "benchmarks: 2 of 5 steps failed: bad, endless\n"
@@ -249,13 +249,14 @@ def test_every_step_is_taken_whatever_happens_to_others(steps, tmp_path, capsys)
 
 
 def test_all_is_well_if_nothing_failed(steps, tmp_path):
-    assert problem.ended(cuda.main, ["--only", "good", "absent", "--out", str(tmp_path)]) == 0
-    assert problem.ended(cuda.main, ["--only", "wood"]) == 1
+    assert problem.ended(all_cuda.main, ["--only", "good", "absent", "--out", str(tmp_path)]) == 0
+    assert problem.ended(all_cuda.main, ["--only", "wood"]) == 1
 
 
 @pytest.mark.skipif(use.kind() == "GPU", reason="there is a GPU")
-def test_without_a_gpu_it_says_so(capsys):
-    assert problem.ended(cuda.main, ["--quick"]) == 1
+@pytest.mark.parametrize("script", [all_cuda, cuda_compile, cuda_layers, cuda_steps])
+def test_without_a_gpu_it_says_so(script, capsys):
+    assert problem.ended(script.main, ["--quick"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("benchmarks: nothing can be measured here: CuPy is ")
     assert said.count("\n") == 1
@@ -263,13 +264,13 @@ def test_without_a_gpu_it_says_so(capsys):
 
 def test_the_commands_name_what_there_is(tmp_path):
     for name in (
-        *cuda.OF_THE_CPU,
-        *(Path(path).stem for path in cuda.KERNEL_TESTS),
-        Path(cuda.QUICK[0]).stem,
+        *all_cuda.OF_THE_CPU,
+        *(Path(path).stem for path in all_cuda.KERNEL_TESTS),
+        Path(all_cuda.QUICK[0]).stem,
     ):
         assert (ROOT / "tests" / f"{name}.py").is_file(), name
     for name in ("steps", "layers", "compile"):
-        assert Path(cuda.STEPS[name].command(False, tmp_path)[1]).is_file()
+        assert Path(all_cuda.STEPS[name].command(False, tmp_path)[1]).is_file()
     assert set(cuda_steps.BATCHES) <= set(NETWORKS)
 
 
@@ -277,14 +278,14 @@ def test_the_sanitizer_is_found_in_nvidias_package(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setenv("CUDA_PATH", str(tmp_path / "nowhere"))
-    assert cuda.find_sanitizer() is None
-    assert "is not installed" in cuda.sanitized("memcheck")(False, tmp_path)
+    assert all_cuda.find_sanitizer() is None
+    assert "is not installed" in all_cuda.sanitized("memcheck")(False, tmp_path)
     tool = tmp_path / "nvidia" / "cu13" / "bin" / "compute-sanitizer"
     tool.parent.mkdir(parents=True)
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)
-    assert cuda.find_sanitizer() == str(tool)
-    assert cuda.sanitized("racecheck")(False, tmp_path)[:2] == [str(tool), "--tool=racecheck"]
+    assert all_cuda.find_sanitizer() == str(tool)
+    assert all_cuda.sanitized("racecheck")(False, tmp_path)[:2] == [str(tool), "--tool=racecheck"]
 
 
 @pytest.mark.slow
@@ -293,12 +294,12 @@ def test_everything_from_end_to_end(tmp_path):
     """In processes that find the emulated CuPy under CuPy's name."""
     if not use.kind():
         pytest.skip(use.MISSING)
-    asked = [sys.executable, str(ROOT / "benchmarks" / "cuda.py"), "--quick", "--out", str(tmp_path)]
+    asked = [sys.executable, str(ROOT / "benchmarks" / "all_cuda.py"), "--quick", "--out", str(tmp_path)]
     environment = dict(os.environ, PYTHONPATH=str(AS_CUPY), MINICNN_QUIET="1")
     done = subprocess.run(asked, capture_output=True, text=True, env=environment, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     kept = json.loads((tmp_path / "cuda-emulated-on-the-cpu-checks.json").read_text())
-    assert {step["step"] for step in kept["steps"]} == set(cuda.STEPS)
+    assert {step["step"] for step in kept["steps"]} == set(all_cuda.STEPS)
     assert len(rows_of(tmp_path, "steps")) == 6
     assert len(rows_of(tmp_path, "layers")) == 24
 

@@ -45,7 +45,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     try:
         import h5py
     except ImportError:
-        raise Unreadable("to read Keras's files, install h5py: pip install 'minicnn[keras]'") from None
+        raise Unreadable("to read Keras's files, h5py is needed: pip install h5py") from None
     try:
         with h5py.File(path, "r") as file:
             datasets = _datasets(file)

@@ -4,7 +4,7 @@ On a fresh machine with an NVIDIA driver and Python, in a checkout of this repos
 
     python3 -m venv .venv && . .venv/bin/activate
     pip install -e '.[cuda12,test]' torch torchvision nvidia-cuda-sanitizer-api-cu12
-    python benchmarks/cuda.py
+    python benchmarks/all_cuda.py
 
 or with cuda13 and nvidia-cuda-sanitizer-api, where the driver is for CUDA 13 (`nvidia-smi` says which).
 PyTorch and the sanitizer may be left out, and then so is what needs them, visibly.
@@ -53,7 +53,8 @@ OF_THE_CPU = (
     *("test_idx", "test_loader", "test_mnist", "test_numba", "test_nvrtc", "test_threads"),
     "test_parity",  # which is a step of its own
 )
-KERNEL_TESTS = [f"tests/test_cuda_{name}.py" for name in ("conv", "linear", "pool", "norm", "lrn", "optim")]
+TESTED = ("conv", "linear", "tensor", "pool", "norm", "lrn", "cat", "optim")
+KERNEL_TESTS = [f"tests/test_cuda_{name}.py" for name in TESTED]
 QUICK = ("tests/test_cuda_norm.py", "-k", "test_a_constant_has_no_variance")
 WITHOUT_POOL = "import cupy, pytest, sys; cupy.cuda.set_allocator(None); sys.exit(pytest.main(sys.argv[1:]))"
 """A pool gives arrays that lie side by side in one piece of memory: nothing beside them is out of bounds."""
@@ -91,10 +92,7 @@ def main(arguments: list[str]) -> None:
 
 def environment() -> dict[str, Any]:
     """What there is; Problem where there is no GPU."""
-    from minicnn import backend
-
-    if reason := backend.why_no_gpu():
-        raise Problem(f"nothing can be measured here: {reason}")
+    gpu.require()
     with Worker("minicnn_cuda", len(machine.cores()), "cuda") as worker:
         about = worker.call("describe")
     print("== environment")
