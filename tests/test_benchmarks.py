@@ -340,7 +340,7 @@ def test_an_absent_peer_is_left_out_visibly(capsys, monkeypatch):
     assert {kind.library for kind in KINDS.values()} == {"minicnn", "torch", "jax", "cupy"}
 
 
-@pytest.mark.parametrize("folder", ["benchmarks", "tests", "examples"])
+@pytest.mark.parametrize("folder", ["benchmarks", "benchmarks/experiments", "examples", "tests"])
 def test_no_file_hides_a_package(folder):
     """Python looks beside a script first: a cuda.py there would be what CuPy gets for ``import cuda``."""
     packages = {"cuda", "cupy", "jax", "nvidia", "torch"} | set(importlib.metadata.packages_distributions())
