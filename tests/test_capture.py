@@ -77,7 +77,9 @@ def graphs_of(trained):
 
 
 @pytest.mark.parametrize(
-    "options", [{"optimizer": "SGD"}, {"optimizer": "Adam"}, {"precision": "tf32"}], ids=str
+    "options",
+    [{"optimizer": "SGD"}, {"optimizer": "Adam"}, {"precision": "tf32"}, {"precision": "fp16"}],
+    ids=str,
 )
 def test_captured_steps_are_those_without(options):
     captured = compared(**options)
@@ -103,6 +105,15 @@ def test_captured_steps_are_those_without(options):
                 nn.Linear(32, 5),
             ),
             id="two generators",
+        ),
+        pytest.param(
+            lambda: nn.Sequential(
+                nn.Concat(nn.Conv2d(2, 3, 1), nn.Conv2d(2, 8, 3, padding=1)),
+                nn.AdaptiveMaxPool2d(2),
+                nn.Flatten(),
+                nn.Linear(44, 5),
+            ),
+            id="branches",
         ),
     ],
 )
