@@ -47,13 +47,11 @@ def move(name: str, whole: Any, parts: list[Any], axis: int) -> None:
     V = VECTOR[whole.dtype.name]
     if any(length % V for length in lengths) or not all(map(aligned, (whole, *parts))):
         V = 1
+    copy = function(FILE, name, whole.dtype, V=V, THREADS=THREADS)
     packs = [length // V for length in lengths]
     for begin in range(0, len(parts), AT_ONCE):
         some = slice(begin, begin + AT_ONCE)
         four = list(zip(parts[some], packs[some], strict=True)) + AT_ONCE * [(None, 0)]
         where = rows, sum(packs), sum(packs[:begin])
         args = whole, *(one for pair in four[:AT_ONCE] for one in pair), *where
-        threads = rows * sum(packs[some])
-        launch(
-            function(FILE, name, whole.dtype, V=V, THREADS=THREADS), spread(threads, THREADS), THREADS, args
-        )
+        launch(copy, spread(rows * sum(packs[some]), THREADS), THREADS, args)
