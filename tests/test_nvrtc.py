@@ -1,6 +1,11 @@
 """Every CUDA source, with all that launchers may ask of it, through NVIDIA's compiler: it needs no GPU."""
 
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are no part of the package
 
 from benchmarks import cuda_resources, nvrtc, problem
 from minicnn.kernels import registered
