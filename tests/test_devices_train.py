@@ -135,7 +135,7 @@ def test_checkpoints_cross_devices(gpu, digits, tmp_path):
 
 def test_without_cupy(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
-    install = r'CuPy is not installed; pip install "minicnn\[cuda12\]" or "minicnn\[cuda13\]"'
+    install = r'CuPy is not installed; pip install "cupy-cuda12x\[ctk\]" or "cupy-cuda13x\[ctk\]"'
     for ask in (
         lambda: backend.check_device("cuda"),
         lambda: mc.use("cuda"),

@@ -428,5 +428,8 @@ def test_a_list_has_no_brackets(browser, pages):
     assert "· (−" in browser.run("document.querySelector('.terms').textContent")
     browser.open(pages("cat"))  # nothing is computed there, and one number is not a sum
     assert browser.run("document.querySelector('.term').firstChild.textContent") == "−5"
-    made_by = browser.run("document.querySelector('.made-by').textContent")
-    assert made_by == "Made by: minicnn explain cat. Computed in float64."
+    made_by = "document.querySelector('.made-by').textContent"
+    ran = "cat.backward[numpy:views], cat.forward[numpy:copies]"
+    assert browser.run(made_by) == f"Made by: minicnn explain cat. Computed by {ran} in float64."
+    browser.open(pages("add"))  # which has no kernel
+    assert browser.run(made_by) == "Made by: minicnn explain add. Computed in float64."
