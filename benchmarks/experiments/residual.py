@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that this fil
 from benchmarks.experiments.experiment import Found
 from benchmarks.experiments.harness import main
 from benchmarks.experiments.networks import registered
-from benchmarks.experiments.training import COLUMNS, COSTS, Variant, training
+from benchmarks.experiments.training import COLUMNS, SIZES, Variant, training
 from benchmarks.experiments.words import against
 from benchmarks.problem import ended
 
@@ -61,7 +61,7 @@ EXPERIMENT = training(
         "residual, 20 layers": "91.25 % of the test images right",
         "residual, 56 layers": "93.03 % of the test images right",
     },
-    columns={**COLUMNS, **COSTS},
+    columns={**COLUMNS, **SIZES},
     images=6000,
     epochs=12,
     width=16,
