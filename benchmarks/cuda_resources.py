@@ -10,7 +10,6 @@ registers limit it.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
 from benchmarks import nvrtc
+from benchmarks.options import Parser, chosen
 from benchmarks.problem import Problem, ended
 from minicnn.kernels import registered
 from minicnn.kernels.cuda.compiling import Constants, declared
@@ -67,19 +67,17 @@ def main(arguments: Sequence[str]) -> None:
     """Print a table for each architecture."""
     registered("cuda")  # imports all that declare sources
     every = list(declared())
-    files = sorted({file for file, _ in every})
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     known = ", ".join(nvrtc.ARCHITECTURES)
-    parser.add_argument(
-        "architectures", nargs="*", default=["sm_90"], metavar="SM", help=f"of {known} (sm_90)"
-    )
-    parser.add_argument("--only", nargs="+", metavar="FILE", choices=files, default=files, help="these files")
-    given = parser.parse_args(arguments)
+    made = Parser(__doc__)
+    made.add_argument("architectures", nargs="*", default=["sm_90"], metavar="SM", help=f"of {known} (sm_90)")
+    made.add_argument("--only", nargs="+", metavar="FILE", help="these files (all); * stands for anything")
+    given = made.parse_args(arguments)
+    files = chosen(dict.fromkeys(file for file, _ in every), given.only)
     if wrong := set(given.architectures) - set(nvrtc.ARCHITECTURES):
         raise Problem(f"architecture {min(wrong)!r} is not one of {known}")
     if nvrtc.library() is None:
         raise Problem("NVIDIA's compiler is not installed: pip install nvidia-cuda-nvrtc")
-    mine = [(file, constants) for file, constants in every if file in given.only]
+    mine = [(file, constants) for file, constants in every if file in files]
     for architecture in given.architectures:
         table = Table(title=architecture)
         table.add_column("source", no_wrap=True)

@@ -173,7 +173,6 @@ OF_SCALE = [
 ]
 
 
-@pytest.mark.skipif(use.kind() == "GPU", reason="the emulator is quicker to ask")
 @pytest.mark.parametrize(("right", "wrong"), OF_SCALE)
 def test_the_scale_matters(cupy, monkeypatch, right, wrong):
     assert source("tensor.cuh").count(right) == 1

@@ -117,3 +117,5 @@ def test_the_table_of_what_kernels_need(capsys):
     }
     with pytest.raises(problem.Problem, match="architecture 'sm_60' is not one of sm_75"):
         cuda_resources.main(["sm_60"])
+    with pytest.raises(problem.Problem, match="--only: 'cats.cu' is unknown; did you mean 'cat.cu'"):
+        cuda_resources.main(["--only", "cats.cu"])
