@@ -10,7 +10,7 @@ from emulator.use import cupy
 
 from minicnn import kernels
 from minicnn.functional.conv import resolve_padding
-from minicnn.kernels.cuda import compiling, conv_tiled, depthwise, implicit, tensor
+from minicnn.kernels.cuda import compiling, conv_tiled, depthwise, implicit, tables, tensor
 from minicnn.kernels.cuda.sources import source
 
 __all__ = ["cupy"]  # a fixture
@@ -176,8 +176,8 @@ def test_tensor_cores_and_what_lies_askew(cupy, monkeypatch):
 
 @pytest.mark.parametrize(
     ("precision", "given", "rounded"),
-    [  # halfway, TF32 goes away from zero, the others to the even neighbour; float16 has a smaller range
-        ("tf32", [1 + 2**-12, 1 + 2**-11, -1 - 2**-11], [1, 1 + 2**-10, -1 - 2**-10]),
+    [  # halfway, all go to the even neighbour, but TF32 before sm_90 away from zero; float16 has a smaller range
+        ("tf32", [1 + 2**-12, 1 + 3 * 2**-11, -1 - 5 * 2**-12], [1, 1 + 2**-9, -1 - 2**-10]),
         ("bf16", [1 + 2**-9, 1 + 2**-8, -1 - 3 * 2**-8, 2.0**-120], [1, 1, -1 - 2**-6, 2.0**-120]),
         (
             "fp16",
@@ -265,18 +265,32 @@ def test_first_layer(cupy, case, dtype):
 
 
 def test_first_layer_with_filters_that_do_not_fit(cupy):
-    """Shared memory for eight of them is not enough."""
+    """Shared memory for eight of them is not enough, nor are there bits for their rows and columns."""
     case = conv("enormous filters", (1, 4, 40, 40), (2, 4, 40, 40))
-    compare(cupy, case, "first", np.float32, ran_by=("naive", "naive", "tiled"))
+    compare(cupy, case, "first", np.float32, ran_by=("naive", "naive", "naive"))
+
+
+MOST = tables.MOST_TAPS
+
+
+@pytest.mark.parametrize("algorithm", ["shared", "tiled", "tf32"])
+@pytest.mark.parametrize("kernel", [(MOST, 1), (1, MOST), (MOST + 1, 1), (1, MOST + 1)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_there_are_bits_for_so_many_taps(cupy, algorithm, kernel, stride):
+    """For the filters' last row and column, too; larger filters are the naive kernels' matter."""
+    case = conv("long filters", (2, 9, 19, 17), (10, 9, *kernel), stride=stride, padding=(9, 7))
+    ran_by = [algorithm if max(kernel) <= MOST else "naive"] * 3
+    compare(cupy, case, algorithm, np.float32, ROUNDING.get(algorithm, 0.0), ran_by)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("bounds", [(0.0, np.inf), (0.0, 6.0)])
-def test_results_clipped_on_the_way(cupy, bounds, dtype):
+@pytest.mark.parametrize("algorithm", ["naive", "shared", "tiled"])
+def test_results_clipped_on_the_way(cupy, bounds, dtype, algorithm):
     case = LARGE[0]
     x, w, b = (10 * array for array in case.arrays(dtype))
     x[0, 0, 0, 0] = np.nan
-    with kernels.use("cuda", conv2d="tiled"):
+    with kernels.use("cuda", conv2d=algorithm):
         y = on_device(cupy, "conv2d.forward", x, w, b, window(case))
         clipped = on_device(cupy, "conv2d.forward_clipped", x, w, b, window(case), bounds)
     assert np.isnan(y).any()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minicnn.kernels.cuda import depthwise, first_layer, tensor
+from minicnn.kernels.cuda import depthwise, first_layer, tables, tensor
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.registry import chooser
 
@@ -14,16 +14,11 @@ registers save. A thread for each number of the result fetches every factor anew
 
 
 @chooser("conv2d.forward", "cuda")
-def for_forward(x: Any, w: Any, b: Any, g: Window) -> list[str]:
+@chooser("conv2d.forward_clipped", "cuda")
+def for_forward(x: Any, w: Any, b: Any, g: Window, *bounds: Any) -> list[str]:
     """What "auto" means for y, whose rows are output channels. Images of few channels have their kernel."""
     names = choose(x, w.shape, g, w.shape[0] // g.groups)
     return ["first", *names] if first_layer.suits(x, w, b, g) else names
-
-
-@chooser("conv2d.forward_clipped", "cuda")
-def for_forward_clipped(x: Any, w: Any, b: Any, g: Window, bounds: tuple[float, float]) -> list[str]:
-    """The same; the naive kernel is kept as plain as the formula, and does not clip."""
-    return [name for name in for_forward(x, w, b, g) if name != "naive"]
 
 
 @chooser("conv2d.grad_input", "cuda")
@@ -46,8 +41,10 @@ def choose(like: Any, w_shape: tuple[int, ...], g: Window, rows: int) -> list[st
 
     Filters of one channel each only move memory, and have kernels for that. All else is a product of
     matrices, which register tiles compute, or tensor cores where ``mc.use(precision=…)`` lets them round,
-    unless it has so few rows that tiles stay empty.
+    unless it has so few rows that tiles stay empty, or the filters are enormous.
     """
+    if not tables.suits(g):
+        return ["naive"]
     if g.groups > 1 and depthwise.known(w_shape, g):
         return ["depthwise", "tiled", "shared", "naive"]
     if rows < FEW_ROWS:

@@ -3,9 +3,10 @@
 //     y[n, oc, oh, ow] = b[oc] + Σ_c Σ_i Σ_j x[n, c, oh·sh + i·dh − ph, ow·sw + j·dw − pw] · w[oc, c, i, j]
 //
 // A thread finds out which number is its own, and sums up what the formula says, in the order in which it
-// says it. Neighbouring threads write neighbouring columns ow, and mostly read neighbouring pixels: the 32
-// loads of a warp become few transactions. But every number is fetched from memory, or at best from a cache,
-// for each product that it is in, two loads for one multiply-add: that is what the next rungs are about.
+// says it. Where an activation follows that does nothing but clip, it clips to low … high. Neighbouring threads
+// write neighbouring columns ow, and mostly read neighbouring pixels: the 32 loads of a warp become few
+// transactions. But every number is fetched from memory, or at best from a cache, for each product that it is
+// in, two loads for one multiply-add: that is what the next rungs are about.
 //
 // The gradients gather: each thread collects what belongs to its number, so that no two threads write to one
 // place, and the sums are the same in each run.
@@ -18,7 +19,8 @@
         int dh, int dw, int groups
 
 extern "C" __global__ void forward(const real *__restrict__ x, const real *__restrict__ w,
-                                   const real *__restrict__ b, real *__restrict__ y, GEOMETRY) {
+                                   const real *__restrict__ b, real *__restrict__ y, GEOMETRY, real low,
+                                   real high) {
     int CG = C / groups, OCG = OC / groups;
     EACH(index, N * OC * OH * OW) {
         int ow = index % OW, oh = index / OW % OH, oc = index / (OW * OH) % OC, n = index / (OW * OH) / OC;
@@ -37,7 +39,8 @@ extern "C" __global__ void forward(const real *__restrict__ x, const real *__res
                 }
             }
         }
-        y[index] = sum;
+        sum = sum < low ? low : sum; // not min and max, which would make a number of NaN
+        y[index] = sum > high ? high : sum;
     }
 }
 

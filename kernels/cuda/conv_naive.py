@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minicnn.kernels.cuda.arrays import empty, plain
+from minicnn.kernels.cuda.arrays import FREE, empty, plain
 from minicnn.kernels.cuda.compiling import declare, function, launch
 from minicnn.kernels.cuda.grid import spread
 from minicnn.kernels.geometry import Window
@@ -22,7 +22,7 @@ def geometry(x_shape: tuple[int, ...], OC: int, y_size: tuple[int, int], g: Wind
     return (*x_shape, OC, *g.kernel, *y_size, *g.stride, top, left, *g.dilation, g.groups)
 
 
-def run(name: str, result: Any, arrays: tuple, sizes: tuple[int, ...]) -> Any:
+def run(name: str, result: Any, arrays: tuple, sizes: tuple[Any, ...]) -> Any:
     """Launch with a thread for each number of the result, unless that is more than a grid should have."""
     launch(
         function(FILE, name, result.dtype), spread(result.size, THREADS), THREADS, (*arrays, result, *sizes)
@@ -31,12 +31,14 @@ def run(name: str, result: Any, arrays: tuple, sizes: tuple[int, ...]) -> Any:
 
 
 @kernel("conv2d.forward", "cuda", "naive")
-def forward(x: Any, w: Any, b: Any, g: Window) -> Any:
-    """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW)."""
+@kernel("conv2d.forward_clipped", "cuda", "naive")
+def forward(x: Any, w: Any, b: Any, g: Window, bounds: tuple[float, float] = FREE) -> Any:
+    """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW), clipped to the bounds."""
     OC, size = w.shape[0], g.output_size(*x.shape[2:])
     y = empty((x.shape[0], OC, *size), like=x)
     bias = None if b is None else plain(b)
-    return run("forward", y, (plain(x), plain(w), bias), geometry(x.shape, OC, size, g))
+    limits = (y.dtype.type(bound) for bound in bounds)
+    return run("forward", y, (plain(x), plain(w), bias), (*geometry(x.shape, OC, size, g), *limits))
 
 
 @kernel("conv2d.grad_input", "cuda", "naive")

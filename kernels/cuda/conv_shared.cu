@@ -9,13 +9,14 @@
 // again.
 #include "tables.cuh"
 
-// result[n, row, pixel] = b[row] + Σ_k w[row, k] · source[n, pixel's place + k's], clipped to low … high.
+// result[n, row, pixel] = b[row] + Σ_k w[row, k] · source[n, pixel's window + k's tap], clipped to low … high.
 // S is of the source, R of the result. blockIdx.x is the tile, blockIdx.y the phase, blockIdx.z the group.
 extern "C" __global__ void __launch_bounds__(TILE *TILE)
     gather(const real *__restrict__ source, const real *__restrict__ w, const real *__restrict__ b,
-           real *__restrict__ result, const Phase *__restrict__ phases, const Tap *__restrict__ taps, int N,
-           int SC, int SH, int SW, int step_h, int step_v, int RC, int RH, int RW, int apart_h, int apart_v,
-           int groups, int row_weights, int group_weights, real low, real high) {
+           real *__restrict__ result, const Phase *__restrict__ phases, const Tap *__restrict__ taps,
+           const int *__restrict__ weights, const Window *__restrict__ windows, int N, int SC, int s_plane,
+           int RC, int RH, int RW, int apart_h, int apart_v, int groups, int row_weights, int group_weights,
+           real low, real high) {
     __shared__ real of_w[TILE][TILE + 1]; // one more, so that a column lies in different banks
     __shared__ real of_source[TILE][TILE + 1];
     const Phase phase = phases[blockIdx.y];
@@ -26,25 +27,20 @@ extern "C" __global__ void __launch_bounds__(TILE *TILE)
     const int pixel = blockIdx.x / row_tiles * TILE + own_column;
     if (blockIdx.x / row_tiles * TILE >= N * pixels)
         return;
-    taps += phase.first_tap;
+    taps += phase.first_tap, weights += phase.first_tap;
     const int n = pixel / pixels, inside = pixel % pixels;
-    const int h = inside / phase.columns * step_h + phase.source_h;
-    const int v = inside % phase.columns * step_v + phase.source_v;
-    const int place = ((n * SC + group * (SC / groups)) * SH + h) * SW + v;
+    const int pixel_row = inside / phase.columns, pixel_column = inside % phase.columns;
+    const Window window = window_at(windows + phase.first_window, pixel_row, phase.rows, pixel_column,
+                                    (n * SC + group * (SC / groups)) * s_plane);
 
     real sum = 0;
     for (int first = 0; first < K; first += TILE) {
         int k = first + own_column; // of the first matrix this thread brings number (row, k),
         of_w[own_row][own_column] =
-            row < M && k < K ? w[group * group_weights + row * row_weights + taps[k].weight] : real(0);
-        k = first + own_row; // of the second one (k, pixel)
-        real value = 0;
-        if (pixel < N * pixels && k < K) {
-            const Tap tap = taps[k];
-            if (unsigned(h + tap.h) < unsigned(SH) && unsigned(v + tap.v) < unsigned(SW))
-                value = source[place + tap.away];
-        }
-        of_source[own_row][own_column] = value;
+            row < M && k < K ? w[group * group_weights + row * row_weights + weights[k]] : real(0);
+        const Tap tap = taps[first + own_row]; // of the second one (k, pixel)
+        bool there = pixel < N * pixels && reads(window, tap);
+        of_source[own_row][own_column] = there ? source[window.at + tap.away] : real(0);
         __syncthreads();
         for (int i = 0; i < TILE; ++i)
             sum += of_w[own_row][i] * of_source[i][own_column];
@@ -53,19 +49,18 @@ extern "C" __global__ void __launch_bounds__(TILE *TILE)
     if (row < M && pixel < N * pixels) {
         real value = sum + (b ? b[group * M + row] : real(0));
         value = value < low ? low : value; // not min and max, which would make a number of NaN
-        int result_h = phase.first_h + inside / phase.columns * apart_h;
-        int result_v = phase.first_v + inside % phase.columns * apart_v;
+        int result_h = phase.first_h + pixel_row * apart_h, result_v = phase.first_v + pixel_column * apart_v;
         result[((n * RC + group * M + row) * RH + result_h) * RW + result_v] = value > high ? high : value;
     }
 }
 
-// parts[part, oc, (c, i, j)] = Σ over this part of the pixels of gy[oc, pixel] · x[pixel's place + (c, i,
-// j)'s]. blockIdx.x is the tile, blockIdx.y the part, blockIdx.z the group. Pixels are numbered through all
+// parts[part, oc, (c, i, j)] = Σ over this part of the pixels of gy[oc, pixel] · x[pixel's window + (c, i, j)'s
+// tap]. blockIdx.x is the tile, blockIdx.y the part, blockIdx.z the group. Pixels are numbered through all
 // images.
 extern "C" __global__ void __launch_bounds__(TILE *TILE)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
-                const Tap *__restrict__ taps, int K, int pixels_of_part, int N, int C, int H, int W, int OC,
-                int OH, int OW, int sh, int sw, int ph, int pw, int groups, unsigned by_plane,
+                const Tap *__restrict__ taps, const Window *__restrict__ windows, int K, int pixels_of_part,
+                int N, int C, int x_plane, int OC, int OH, int OW, int groups, unsigned by_plane,
                 int plane_shift, unsigned by_row, int row_shift) {
     __shared__ real of_gy[TILE][TILE + 1];
     __shared__ real of_x[TILE][TILE + 1];
@@ -73,17 +68,17 @@ extern "C" __global__ void __launch_bounds__(TILE *TILE)
     const int own_row = threadIdx.x / TILE, own_k = threadIdx.x % TILE;
     const int row = blockIdx.x % row_tiles * TILE + own_row, column = blockIdx.x / row_tiles * TILE + own_row;
     const int begin = blockIdx.y * pixels_of_part, end = min(begin + pixels_of_part, N * plane);
-    const Tap tap = column < K ? taps[column] : Tap{0, NOWHERE, 0, 0};
+    const Tap tap = taps[min(column, K - 1)];
 
     real sum = 0;
     for (int first = begin; first < end; first += TILE) {
         int pixel = first + own_k, n = divide(pixel, by_plane, plane_shift), inside = pixel - n * plane;
-        int oh = divide(inside, by_row, row_shift), h = oh * sh - ph, v = (inside - oh * OW) * sw - pw;
+        int oh = divide(inside, by_row, row_shift), ow = inside - oh * OW;
         bool has_row = pixel < end && row < M;
         of_gy[own_row][own_k] = has_row ? gy[(n * OC + group * M + row) * plane + inside] : real(0);
-        bool in_image = unsigned(h + tap.h) < unsigned(H) && unsigned(v + tap.v) < unsigned(W);
-        int of_pixel = ((n * C + group * (C / groups)) * H + h) * W + v;
-        of_x[own_row][own_k] = pixel < end && in_image ? x[of_pixel + tap.away] : real(0);
+        const Window window = window_at(windows, oh, OH, ow, (n * C + group * (C / groups)) * x_plane);
+        bool there = pixel < end && reads(window, tap);
+        of_x[own_row][own_k] = there ? x[window.at + tap.away] : real(0);
         __syncthreads();
         for (int i = 0; i < TILE; ++i)
             sum += of_gy[own_row][i] * of_x[own_k][i];

@@ -17,65 +17,63 @@
 #if __CUDA_ARCH__ >= (FP16 ? 750 : 800) // before, this file has no kernels
 #include "tensor.cuh"
 
-// Pixels that taps look at.
-struct Pixel {
-    int h, v, at; // the place of tap (0, 0), and of row 0, column 0 in the array
-};
-__device__ __forceinline__ From number_at(const float *x, int H, int W, Pixel pixel, const Tap &tap) {
-    bool valid = unsigned(pixel.h + tap.h) < unsigned(H) && unsigned(pixel.v + tap.v) < unsigned(W);
-    return {x + (valid ? pixel.at + pixel.h * W + pixel.v + tap.away : 0), valid};
+// The number that a tap reads in a window.
+__device__ __forceinline__ From number_at(const float *x, Window window, Tap tap) {
+    return {x + (window.at + tap.away), reads(window, tap)};
 }
+
+// The rows and columns of the products: beyond the last they are the last again, as nobody stores the results.
 
 struct Weights { // the rows of gather's product
     typedef int Line;
     typedef int K;
     const float *w;
-    const Tap *taps;
-    int first, rows, row_weights, count;
+    const int *weights;
+    int first, rows, row_weights, group, count;
 
     __device__ __forceinline__ int of_line(int line) const {
-        return first + line < rows ? (first + line) * row_weights : -1;
+        return group + min(first + line, rows - 1) * row_weights;
     }
-    __device__ __forceinline__ int of_k(int k) const { return k < count ? taps[k].weight : -1; }
+    __device__ __forceinline__ int of_k(int k) const { return k < count ? A_WIDE ? k : weights[k] : -1; }
     __device__ __forceinline__ From number(int line, int k) const { return number_at(w, line, k); }
 };
 
 struct Pixels { // its columns
-    typedef Pixel Line;
+    typedef Window Line;
     typedef Tap K;
     const float *x;
     const Tap *taps;
-    const Phase &phase;
-    int first, count, N, C, H, W, group_offset, step_h, step_v;
+    const Window *windows;
+    Phase phase;
+    int first, N, image, group;
 
-    __device__ __forceinline__ Pixel of_line(int line) const {
-        int pixel = first + line, pixels = phase.rows * phase.columns;
-        int n = pixel / pixels, inside = pixel % pixels, row = inside / phase.columns;
-        int h = n < N ? row * step_h + phase.source_h : NOWHERE;
-        return {h, (inside - row * phase.columns) * step_v + phase.source_v, n * C * H * W + group_offset};
+    __device__ __forceinline__ Window of_line(int line) const {
+        int pixels = phase.rows * phase.columns, pixel = first + line, n = pixel / pixels;
+        int inside = pixel % pixels, row = inside / phase.columns, column = inside - row * phase.columns;
+        Window window = window_at(windows, row, phase.rows, column, n * image + group);
+        return {window.at, n < N ? window.has : 0};
     }
-    __device__ __forceinline__ Tap of_k(int k) const { return k < count ? taps[k] : Tap{0, NOWHERE, 0, 0}; }
-    __device__ __forceinline__ From number(Pixel pixel, const Tap &tap) const {
-        return number_at(x, H, W, pixel, tap);
-    }
+    __device__ __forceinline__ Tap of_k(int k) const { return taps[k]; }
+    __device__ __forceinline__ From number(Window window, Tap tap) const { return number_at(x, window, tap); }
 };
 
 // As in conv_tiled.cu, `real` being float. Where the source is a gradient in float16, `largest` tells its scale.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     gather(const real *__restrict__ source, const real *__restrict__ w, const real *__restrict__ b,
-           real *__restrict__ result, const Phase *__restrict__ phases, const Tap *__restrict__ taps, int N,
-           int SC, int SH, int SW, int step_h, int step_v, int RC, int RH, int RW, int apart_h, int apart_v,
-           int groups, int row_weights, int group_weights, real low, real high,
-           const unsigned *__restrict__ largest) {
-    phases += blockIdx.y;
-    const int M = RC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM, K = phases->taps;
+           real *__restrict__ result, const Phase *__restrict__ phases, const Tap *__restrict__ taps,
+           const int *__restrict__ weights, const Window *__restrict__ windows, int N, int SC, int s_plane,
+           int RC, int RH, int RW, int apart_h, int apart_v, int groups, int row_weights, int group_weights,
+           real low, real high, const unsigned *__restrict__ largest) {
+    const Phase phase = phases[blockIdx.y];
+    const int M = RC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM;
+    const int pixels = phase.rows * phase.columns, columns = N * pixels, K = phase.taps;
     const int first_row = blockIdx.x % row_tiles * BM, first_pixel = blockIdx.x / row_tiles * BN;
-    if (first_pixel >= N * phases->rows * phases->columns)
+    if (first_pixel >= columns)
         return;
-    taps += phases->first_tap;
-    const Weights rows_of_w = {w + group * group_weights, taps, first_row, M, row_weights, K};
-    const Pixels columns_of_x = {
-        source, taps, *phases, first_pixel, K, N, SC, SH, SW, group * (SC / groups) * SH * SW, step_h, step_v};
+    taps += phase.first_tap, weights += phase.first_tap, windows += phase.first_window;
+    const Weights rows_of_w = {w, weights, first_row, M, row_weights, group * group_weights, K};
+    const Pixels columns_of_x = {source,      taps, windows,      phase,
+                                 first_pixel, N,    SC * s_plane, group * (SC / groups) * s_plane};
     const Place place;
     const Scale scale = scale_for(largest);
     Sum sum = {};
@@ -83,7 +81,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
                                  Operand<BN, false, B_WIDE, Pixels>(columns_of_x, scale.up), place, sum);
 
     // Where the phase is the whole plane, neighbours are stored together, if no pair is in two images.
-    const int pixels = phases->rows * phases->columns, columns = N * pixels;
     const bool pairs = pixels == RH * RW && pixels % 2 == 0;
 #pragma unroll
     for (int j = 0; j < WN / 8; ++j) {
@@ -91,8 +88,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
             int column = first_pixel + place.column(j) + e, image = column / pixels, rest = column % pixels;
-            int h = phases->first_h + rest / phases->columns * apart_h;
-            int v = phases->first_v + rest % phases->columns * apart_v;
+            int h = phase.first_h + rest / phase.columns * apart_h;
+            int v = phase.first_v + rest % phase.columns * apart_v;
             if (column < columns)
                 at[e] = (image * RC + group * M) * RH * RW + h * RW + v;
         }
@@ -121,9 +118,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 
 // How pixels are found from their number in all images.
 struct Planes {
-    int end, plane, OW;
+    int end, plane, OH, OW;
     unsigned by_plane, by_row;
     int plane_shift, row_shift;
+
+    __device__ __forceinline__ int image(int pixel) const { return divide(pixel, by_plane, plane_shift); }
 };
 
 struct Gradients { // the rows of grad_weight's product: gy
@@ -131,52 +130,48 @@ struct Gradients { // the rows of grad_weight's product: gy
     typedef int K;
     const float *gy;
     Planes planes;
-    int first, rows, OC;
+    int first, rows, group, OC;
 
     __device__ __forceinline__ int of_line(int line) const {
-        return first + line < rows ? (first + line) * planes.plane : -1;
+        return (group + min(first + line, rows - 1)) * planes.plane;
     }
     __device__ __forceinline__ int of_k(int pixel) const {
-        int n = divide(pixel, planes.by_plane, planes.plane_shift);
-        return pixel < planes.end ? n * (OC - 1) * planes.plane + pixel : -1;
+        return pixel < planes.end ? planes.image(pixel) * (OC - 1) * planes.plane + pixel : -1;
     }
     __device__ __forceinline__ From number(int line, int k) const { return number_at(gy, line, k); }
 };
 
 struct Image { // its columns: x
     typedef Tap Line;
-    typedef Pixel K;
+    typedef Window K;
     const float *x;
     const Tap *taps;
+    const Window *windows;
     Planes planes;
-    int first, count, C, H, W, sh, sw, ph, pw;
+    int first, count, image, group;
 
-    __device__ __forceinline__ Tap of_line(int line) const {
-        return first + line < count ? taps[first + line] : Tap{0, NOWHERE, 0, 0};
+    __device__ __forceinline__ Tap of_line(int line) const { return taps[min(first + line, count - 1)]; }
+    __device__ __forceinline__ Window of_k(int pixel) const {
+        int n = planes.image(pixel), inside = pixel - n * planes.plane;
+        int oh = divide(inside, planes.by_row, planes.row_shift), ow = inside - oh * planes.OW;
+        Window window = window_at(windows, oh, planes.OH, ow, n * image + group);
+        return {window.at, pixel < planes.end ? window.has : 0};
     }
-    __device__ __forceinline__ Pixel of_k(int pixel) const {
-        int n = divide(pixel, planes.by_plane, planes.plane_shift), inside = pixel - n * planes.plane;
-        int oh = divide(inside, planes.by_row, planes.row_shift);
-        int h = pixel < planes.end ? oh * sh - ph : NOWHERE;
-        return {h, (inside - oh * planes.OW) * sw - pw, n * C * H * W};
-    }
-    __device__ __forceinline__ From number(const Tap &tap, Pixel pixel) const {
-        return number_at(x, H, W, pixel, tap);
-    }
+    __device__ __forceinline__ From number(Tap tap, Window window) const { return number_at(x, window, tap); }
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
-                const Tap *__restrict__ taps, int K, int pixels_of_part, int N, int C, int H, int W, int OC,
-                int OH, int OW, int sh, int sw, int ph, int pw, int groups, unsigned by_plane,
+                const Tap *__restrict__ taps, const Window *__restrict__ windows, int K, int pixels_of_part,
+                int N, int C, int x_plane, int OC, int OH, int OW, int groups, unsigned by_plane,
                 int plane_shift, unsigned by_row, int row_shift, const unsigned *__restrict__ largest) {
     const int M = OC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM, plane = OH * OW;
     const int first_row = blockIdx.x % row_tiles * BM, first_column = blockIdx.x / row_tiles * BN;
     const int begin = blockIdx.y * pixels_of_part, end = min(begin + pixels_of_part, N * plane);
-    const Planes planes = {end, plane, OW, by_plane, by_row, plane_shift, row_shift};
-    const Gradients rows_of_gy = {gy + group * M * plane, planes, first_row, M, OC};
-    const Image columns_of_x = {
-        x + group * (C / groups) * H * W, taps, planes, first_column, K, C, H, W, sh, sw, ph, pw};
+    const Planes planes = {end, plane, OH, OW, by_plane, by_row, plane_shift, row_shift};
+    const Gradients rows_of_gy = {gy, planes, first_row, M, group * M, OC};
+    const Image columns_of_x = {x,            taps, windows,     planes,
+                                first_column, K,    C * x_plane, group * (C / groups) * x_plane};
     const Place place;
     const Scale scale = scale_for(largest);
     Sum sum = {};

@@ -11,14 +11,15 @@
 #include "tables.cuh"
 #include "tile.cuh"
 
-// result[n, row, pixel] = b[row] + Σ_k w[row, k] · source[n, pixel's place + k's], clipped to low … high. S
-// is of the source, R of the result. blockIdx.x is the tile, those of the same pixels side by side, so that
+// result[n, row, pixel] = b[row] + Σ_k w[row, k] · source[n, pixel's window + k's tap], clipped to low … high.
+// S is of the source, R of the result. blockIdx.x is the tile, those of the same pixels side by side, so that
 // they run at the same time and fetch them once from memory; blockIdx.y is the phase, blockIdx.z the group.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     gather(const real *__restrict__ source, const real *__restrict__ w, const real *__restrict__ b,
-           real *__restrict__ result, const Phase *__restrict__ phases, const Tap *__restrict__ taps, int N,
-           int SC, int SH, int SW, int step_h, int step_v, int RC, int RH, int RW, int apart_h, int apart_v,
-           int groups, int row_weights, int group_weights, real low, real high) {
+           real *__restrict__ result, const Phase *__restrict__ phases, const Tap *__restrict__ taps,
+           const int *__restrict__ weights, const Window *__restrict__ windows, int N, int SC, int s_plane,
+           int RC, int RH, int RW, int apart_h, int apart_v, int groups, int row_weights, int group_weights,
+           real low, real high) {
     __shared__ __align__(16) real slice_a[2][BK * A_PITCH];
     __shared__ __align__(16) real slice_b[2][BK * B_PITCH];
     phases += blockIdx.y;
@@ -27,45 +28,42 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     const int first_row = blockIdx.x % row_tiles * BM, first_pixel = blockIdx.x / row_tiles * BN;
     if (first_pixel >= N * pixels)
         return;
-    taps += phases->first_tap;
-    w += group * group_weights;
+    taps += phases->first_tap, weights += phases->first_tap;
 
     // This thread brings weights of one k, every (THREADS / BK)-th row, and one pixel, every (THREADS /
-    // BN)-th k.
-    const int a_k = threadIdx.x % BK, a_row = threadIdx.x / BK;
-    const int b_k = threadIdx.x / BN, b_column = threadIdx.x % BN;
-    const int pixel = first_pixel + b_column, n = pixel / pixels, inside = pixel % pixels;
-    const int h = pixel < N * pixels ? inside / phases->columns * step_h + phases->source_h : NOWHERE;
-    const int v = inside % phases->columns * step_v + phases->source_v;
-    source += (n * SC + group * (SC / groups)) * SH * SW;
+    // BN)-th k. Beyond the last row and the last pixel they are those of the last: nobody stores the results.
+    const int a_k = threadIdx.x % BK, b_k = threadIdx.x / BN;
+    int weights_of_row[A_LOADS];
+#pragma unroll
+    for (int i = 0; i < A_LOADS; ++i) {
+        int row = min(first_row + int(threadIdx.x) / BK + i * (THREADS / BK), M - 1);
+        weights_of_row[i] = group * group_weights + row * row_weights;
+    }
+    const int pixel = min(first_pixel + int(threadIdx.x) % BN, N * pixels - 1), inside = pixel % pixels;
+    const Window window = window_at(windows + phases->first_window, inside / phases->columns, phases->rows,
+                                    inside % phases->columns,
+                                    (pixel / pixels * SC + group * (SC / groups)) * s_plane);
     real a_next[A_LOADS], b_next[B_LOADS];
 
     auto bring = [&](int k) {
         bool has_k = k + a_k < K;
-        int weight = has_k ? taps[k + a_k].weight : 0;
+        int weight = weights[k + a_k];
 #pragma unroll
-        for (int i = 0; i < A_LOADS; ++i) {
-            int row = first_row + a_row + i * (THREADS / BK);
-            a_next[i] = has_k && row < M ? w[row * row_weights + weight] : real(0);
-        }
+        for (int i = 0; i < A_LOADS; ++i)
+            a_next[i] = has_k ? w[weights_of_row[i] + weight] : real(0);
 #pragma unroll
         for (int i = 0; i < B_LOADS; ++i) {
-            int own_k = k + b_k + i * (THREADS / BN);
-            b_next[i] = 0;
-            if (own_k < K) {
-                const Tap tap = taps[own_k];
-                if (unsigned(h + tap.h) < unsigned(SH) && unsigned(v + tap.v) < unsigned(SW))
-                    b_next[i] = source[h * SW + v + tap.away];
-            }
+            const Tap tap = taps[k + b_k + i * (THREADS / BN)];
+            b_next[i] = reads(window, tap) ? source[window.at + tap.away] : real(0);
         }
     };
     auto put = [&](int which) {
 #pragma unroll
         for (int i = 0; i < A_LOADS; ++i)
-            slice_a[which][a_k * A_PITCH + a_row + i * (THREADS / BK)] = a_next[i];
+            slice_a[which][a_k * A_PITCH + threadIdx.x / BK + i * (THREADS / BK)] = a_next[i];
 #pragma unroll
         for (int i = 0; i < B_LOADS; ++i)
-            slice_b[which][(b_k + i * (THREADS / BN)) * B_PITCH + b_column] = b_next[i];
+            slice_b[which][(b_k + i * (THREADS / BN)) * B_PITCH + threadIdx.x % BN] = b_next[i];
     };
     const Place place;
     real sum[TM][TN] = {};
@@ -106,13 +104,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     }
 }
 
-// parts[part, oc, (c, i, j)] = Σ over this part of the pixels of gy[oc, pixel] · x[pixel's place + (c, i,
-// j)'s]. blockIdx.x is the tile, blockIdx.y the part, blockIdx.z the group. Pixels are numbered through all
+// parts[part, oc, (c, i, j)] = Σ over this part of the pixels of gy[oc, pixel] · x[pixel's window + (c, i, j)'s
+// tap]. blockIdx.x is the tile, blockIdx.y the part, blockIdx.z the group. Pixels are numbered through all
 // images.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
-                const Tap *__restrict__ taps, int K, int pixels_of_part, int N, int C, int H, int W, int OC,
-                int OH, int OW, int sh, int sw, int ph, int pw, int groups, unsigned by_plane,
+                const Tap *__restrict__ taps, const Window *__restrict__ windows, int K, int pixels_of_part,
+                int N, int C, int x_plane, int OC, int OH, int OW, int groups, unsigned by_plane,
                 int plane_shift, unsigned by_row, int row_shift) {
     __shared__ __align__(16) real slice_a[2][BK * A_PITCH];
     __shared__ __align__(16) real slice_b[2][BK * B_PITCH];
@@ -120,32 +118,32 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     const int first_row = blockIdx.x % row_tiles * BM, first_column = blockIdx.x / row_tiles * BN;
     const int begin = blockIdx.y * pixels_of_part, end = min(begin + pixels_of_part, N * plane);
 
-    // This thread brings one pixel of each slice, for every (THREADS / BK)-th row and column.
+    // This thread brings one pixel of each slice, for every (THREADS / BK)-th row and column; the last row's and
+    // column's again where there are no more.
     const int own_k = threadIdx.x % BK, own = threadIdx.x / BK;
+    int channel[A_LOADS];
     Tap tap[B_LOADS];
 #pragma unroll
-    for (int i = 0; i < B_LOADS; ++i) {
-        int column = first_column + own + i * (THREADS / BK);
-        tap[i] = column < K ? taps[column] : Tap{0, NOWHERE, 0, 0};
-    }
+    for (int i = 0; i < A_LOADS; ++i)
+        channel[i] = (group * M + min(first_row + own + i * (THREADS / BK), M - 1)) * plane;
+#pragma unroll
+    for (int i = 0; i < B_LOADS; ++i)
+        tap[i] = taps[min(first_column + own + i * (THREADS / BK), K - 1)];
     real a_next[A_LOADS], b_next[B_LOADS];
 
     auto bring = [&](int k) {
         int pixel = k + own_k, n = divide(pixel, by_plane, plane_shift), inside = pixel - n * plane;
-        int oh = divide(inside, by_row, row_shift), h = oh * sh - ph, v = (inside - oh * OW) * sw - pw;
-        int of_gy = (n * OC + group * M + first_row + own) * plane + inside;
-        int of_x = ((n * C + group * (C / groups)) * H + h) * W + v;
+        int oh = divide(inside, by_row, row_shift), of_gy = n * OC * plane + inside;
+        Window window =
+            window_at(windows, oh, OH, inside - oh * OW, (n * C + group * (C / groups)) * x_plane);
         bool has_pixel = pixel < end;
+        window.has = has_pixel ? window.has : 0;
 #pragma unroll
-        for (int i = 0; i < A_LOADS; ++i) {
-            bool has_row = first_row + own + i * (THREADS / BK) < M;
-            a_next[i] = has_pixel && has_row ? gy[of_gy + i * (THREADS / BK) * plane] : real(0);
-        }
+        for (int i = 0; i < A_LOADS; ++i)
+            a_next[i] = has_pixel ? gy[channel[i] + of_gy] : real(0);
 #pragma unroll
-        for (int i = 0; i < B_LOADS; ++i) {
-            bool inside_image = unsigned(h + tap[i].h) < unsigned(H) && unsigned(v + tap[i].v) < unsigned(W);
-            b_next[i] = has_pixel && inside_image ? x[of_x + tap[i].away] : real(0);
-        }
+        for (int i = 0; i < B_LOADS; ++i)
+            b_next[i] = reads(window, tap[i]) ? x[window.at + tap[i].away] : real(0);
     };
     auto put = [&](int which) {
 #pragma unroll

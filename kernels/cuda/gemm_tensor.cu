@@ -17,8 +17,9 @@ template <bool ALONG_K> struct Matrix {
     const float *x;
     int lines, depth, first, end; // the sum ends at `end`; in memory, it goes on to `depth`
 
+    // Beyond the last line it is the last again, or the last four: nobody stores the results.
     __device__ __forceinline__ int of_line(int line) const {
-        return first + line < lines ? (first + line) * (ALONG_K ? depth : 1) : -1;
+        return min(first + line, lines - (WIDE && !ALONG_K ? 4 : 1)) * (ALONG_K ? depth : 1);
     }
     __device__ __forceinline__ int of_k(int k) const { return k < end ? k * (ALONG_K ? 1 : lines) : -1; }
     __device__ __forceinline__ From number(int line, int k) const { return number_at(x, line, k); }

@@ -1,4 +1,4 @@
-"""Convolution as a product of matrices: the tables of tables.cuh, and how its kernels are launched.
+"""Convolution as a product of matrices: how the kernels that share tables.cuh are launched.
 
 The rungs that work this way differ in how they multiply; their files have the same two kernels, ``gather``
 for forward and for the gradient to the input, and ``grad_weight``.
@@ -11,12 +11,12 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from minicnn import backend as devices
-from minicnn import cuda_graphs
 from minicnn.kernels.cuda.arrays import FREE, aligned, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, function, launch
 from minicnn.kernels.cuda.parts import add_parts, place_for
-from minicnn.kernels.geometry import Window, phases
+from minicnn.kernels.cuda.tables import Tables, forward_tables, input_tables
+from minicnn.kernels.cuda.tables import suits as has_tables
+from minicnn.kernels.geometry import Window
 from minicnn.kernels.registry import kernel
 
 ENOUGH_BLOCKS = 400  # for a GPU to be busy: a gradient to weights is cut into parts until there are so many,
@@ -80,11 +80,15 @@ class Implicit:
         self.file, self.tile_for = file, tile_for
 
     def register(self, algorithm: str, suits: Callable[..., bool] | None = None) -> None:
-        """Make these the kernels of an algorithm."""
-        kernel("conv2d.forward", "cuda", algorithm, suits)(self.forward)
-        kernel("conv2d.forward_clipped", "cuda", algorithm, suits)(self.forward)
-        kernel("conv2d.grad_input", "cuda", algorithm, suits)(self.grad_input)
-        kernel("conv2d.grad_weight", "cuda", algorithm, suits)(self.grad_weight)
+        """Make these the kernels of an algorithm, for what suits it and for which there are tables."""
+
+        def suits_both(*arguments: Any) -> bool:
+            return has_tables(*arguments) and (suits is None or suits(*arguments))
+
+        kernel("conv2d.forward", "cuda", algorithm, suits_both)(self.forward)
+        kernel("conv2d.forward_clipped", "cuda", algorithm, suits_both)(self.forward)
+        kernel("conv2d.grad_input", "cuda", algorithm, suits_both)(self.grad_input)
+        kernel("conv2d.grad_weight", "cuda", algorithm, suits_both)(self.grad_weight)
 
     def forward(self, x: Any, w: Any, b: Any, g: Window, bounds: tuple[float, float] = FREE) -> Any:
         """(N, C, H, W), (OC, C/groups, KH, KW), (OC,) or None -> (N, OC, OH, OW), clipped to the bounds."""
@@ -93,10 +97,10 @@ class Implicit:
         size = g.output_size(H, W)
         y = empty((N, OC, *size), like=x)
         K = w.size // OC
-        tables = *forward_tables(C // G, H, W, size, g), 1, size[0] * size[1]
+        tables = forward_tables(C // G, H, W, size, g)
         wide = K % 4 == 0 and aligned(w), as_it_lies(x, g)
         weights = K, OC // G * K
-        return self._gather(x, w, b, y, tables, g.stride, (1, 1), G, weights, bounds, wide, self.last())
+        return self._gather(x, w, b, y, tables, (1, 1), G, weights, bounds, wide, self.last())
 
     def grad_input(self, gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> Any:
         """The gradient of the loss to x, given the gradient gy to y: (N, C, H, W)."""
@@ -105,24 +109,24 @@ class Implicit:
         weights = w.shape[2] * w.shape[3], w.size // G
         wide = False, as_it_lies(gy, g)
         last = self.last(gy)
-        return self._gather(gy, w, None, gx, tables, (1, 1), g.stride, G, weights, FREE, wide, last)
+        return self._gather(gy, w, None, gx, tables, g.stride, G, weights, FREE, wide, last)
 
-    def _gather(self, source, w, b, result, tables, step, apart, G, weights, bounds, wide, last) -> Any:
-        phase_table, taps, number, pixels = tables
+    def _gather(self, source, w, b, result, tables: Tables, apart, G, weights, bounds, wide, last) -> Any:
+        *on_gpu, number, pixels = tables
         N, RC, RH, RW = result.shape
         tile = self.tile_for(RC // G, N * pixels, G * number, result.dtype)
         grid = tiles_of(tile, RC // G, N * pixels), number, G
         limits = (result.dtype.type(bound) for bound in bounds)
         bias = None if b is None else plain(b)
-        sizes = (N, *source.shape[1:], *step, RC, RH, RW, *apart, G, *weights, *limits)
-        args = (source, w, bias, result, phase_table, taps, *sizes, *last)
+        _, SC, SH, SW = source.shape
+        sizes = (N, SC, SH * SW, RC, RH, RW, *apart, G, *weights, *limits)
+        args = (source, w, bias, result, *on_gpu, *sizes, *last)
         launch(self.function("gather", tile, result.dtype, wide), grid, tile.threads, args, tile.shared)
         return result
 
     def grad_weight(self, gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> Any:
         """The gradient of the loss to w, given the gradient gy to y: (OC, C/groups, KH, KW)."""
         (N, C, H, W), (_, OC, OH, OW), G = x.shape, gy.shape, g.groups
-        (top, _), (left, _) = g.padding
         gy, x, gw = plain(gy), plain(x), empty(w_shape, like=gy)
         K, pixels = gw.size // OC, N * OH * OW
         tile = self.tile_for(OC // G, K, G * blocks(pixels, PIXELS_OF_PART), gw.dtype)
@@ -131,10 +135,10 @@ class Implicit:
         of_part = blocks(pixels, number * tile.BK) * tile.BK
         number = blocks(pixels, of_part) if pixels else 1
         parts = place_for(number, gw)
-        _, taps = forward_tables(C // G, H, W, (OH, OW), g)
+        tables = forward_tables(C // G, H, W, (OH, OW), g)
         divisors = *divisor(OH * OW), *divisor(OW)
-        sizes = (K, of_part, N, C, H, W, OC, OH, OW, *g.stride, top, left, G, *divisors)
-        args = (gy, x, parts, taps, *sizes, *self.last(gy))
+        sizes = (K, of_part, N, C, H * W, OC, OH, OW, G, *divisors)
+        args = (gy, x, parts, tables.taps, tables.windows, *sizes, *self.last(gy))
         grid = tiles, number, G
         wide = OH * OW % 4 == 0 and aligned(gy), as_it_lies(x, g)
         launch(self.function("grad_weight", tile, gw.dtype, wide), grid, tile.threads, args, tile.shared)
@@ -153,46 +157,6 @@ def as_it_lies(x: Any, g: Window) -> bool:
     """Whether four pixels of windows are neighbours in the image: filters of 1×1 that move by single ones."""
     whole = g.kernel == (1, 1) and g.stride == (1, 1) and g.padding == ((0, 0), (0, 0))
     return whole and x.shape[2] * x.shape[3] % 4 == 0 and aligned(x)
-
-
-def taps_of(C: int, H: int, W: int, g: Window) -> np.ndarray:
-    """(C·KH·KW, 4): for each tap (c, i, j) how far it looks: in the array, rows, columns; its number."""
-    c, i, j = np.indices((C, *g.kernel)).reshape(3, -1)
-    h, v = i * g.dilation[0], j * g.dilation[1]
-    return np.stack([(c * H + h) * W + v, h, v, np.arange(c.size)], axis=1)
-
-
-def on_gpu(table: np.ndarray) -> Any:
-    """A table where kernels read it."""
-    return devices.move(table.astype(np.int32), "cuda")
-
-
-@cuda_graphs.remembered
-def forward_tables(C: int, H: int, W: int, size: tuple[int, int], g: Window) -> tuple[Any, Any]:
-    """The only phase, and the taps; C is the channels of one group."""
-    (top, _), (left, _) = g.padding
-    taps = taps_of(C, H, W, g)
-    return on_gpu(np.array([[0, len(taps), 0, 0, *size, -top, -left]])), on_gpu(taps)
-
-
-@cuda_graphs.remembered
-def input_tables(
-    w_shape: tuple[int, ...], x_size: tuple[int, ...], y_size: tuple[int, ...], g: Window
-) -> tuple[Any, Any, int, int]:
-    """The phases of gx's pixels, their taps in gy, the number of phases, and the pixels of the largest."""
-    OC, C, KH, KW = w_shape
-    OH, OW = y_size
-    found = phases(*x_size, *y_size, g)[1]
-    rows: list[tuple[int, ...]] = []
-    taps: list[tuple[int, ...]] = []
-    for phase in found:
-        first = len(taps)
-        for oc in range(OC // g.groups):
-            for i, j, h, v in phase.taps:
-                taps.append(((oc * OH + h) * OW + v, h, v, (oc * C * KH + i) * KW + j))
-        rows.append((first, len(taps) - first, *phase.first, *phase.size, 0, 0))
-    most = max(phase.size[0] * phase.size[1] for phase in found)
-    return on_gpu(np.array(rows)), on_gpu(np.array(taps, np.int32).reshape(-1, 4)), len(found), most
 
 
 def divisor(d: int) -> tuple[np.uint32, int]:

@@ -37,18 +37,27 @@ template <int SIDE, bool ALONG_K> __device__ __forceinline__ int place(int line,
     return ALONG_K ? line * WORDS + (word ^ line / 2 % 4 * 4) : word * (SIDE + 8) + line;
 }
 
-// The words of 16 lines, eight deep, as the lanes hold them for mma: with g = lane / 4 and t = lane % 4,
+// The same so many lines further on: the permutation begins anew every eight lines.
+template <bool ALONG_K> __device__ __forceinline__ int lines_on(int lines) {
+    return ALONG_K ? lines * WORDS : lines;
+}
+
+// The words of 16 lines, eight deep, as the lanes hold them for mma: with g = lane / 4 and t = lane % 4, of A
 //     r[0] line g, word t     r[1] line g + 8, word t     r[2] line g, word t + 4     r[3] (g + 8, t + 4)
-// which is a fragment of A; r[0] and r[2] are one of B, r[1] and r[3] the next.
-template <int SIDE, bool ALONG_K>
+// and of B, where two fragments of two registers each are side by side, r[1] and r[2] the other way round.
+template <int SIDE, bool ALONG_K, bool OF_B>
 __device__ __forceinline__ void fetch_lines(unsigned (&r)[4], const unsigned *slice, int line, int word) {
     const int lane = threadIdx.x % 32;
-    if (ALONG_K)
-        load_matrices(r, slice + place<SIDE, true>(line + lane % 16, word + lane / 16 * 4));
+    slice += lines_on<ALONG_K>(line);
+    if (ALONG_K) {
+        int matrix = lane / 8, below = OF_B ? matrix / 2 : matrix % 2, deeper = OF_B ? matrix % 2 : matrix / 2;
+        load_matrices(r, slice + place<SIDE, true>(lane % 8 + below * 8, word + deeper * 4));
+    }
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
+        int below = OF_B ? e / 2 : e % 2, deeper = OF_B ? e % 2 : e / 2;
         if (!ALONG_K)
-            r[e] = slice[place<SIDE, false>(line + lane / 4 + e % 2 * 8, word + lane % 4 + e / 2 * 4)];
+            r[e] = slice[place<SIDE, false>(lane / 4 + below * 8, word + lane % 4 + deeper * 4)];
         if (!PAIRS)
             r[e] = round_to_tf32(__uint_as_float(r[e]));
     }
@@ -106,17 +115,15 @@ __device__ __forceinline__ void multiply(const unsigned *a, const unsigned *b, P
         unsigned of_a[WM / 16][4], of_b[WN / 16][4];
 #pragma unroll
         for (int i = 0; i < WM / 16; ++i)
-            fetch_lines<BM, A_ALONG>(of_a[i], a, place.first_row + 16 * i, word);
+            fetch_lines<BM, A_ALONG, false>(of_a[i], a, place.first_row + 16 * i, word);
 #pragma unroll
         for (int j = 0; j < WN / 16; ++j)
-            fetch_lines<BN, B_ALONG>(of_b[j], b, place.first_column + 16 * j, word);
+            fetch_lines<BN, B_ALONG, true>(of_b[j], b, place.first_column + 16 * j, word);
 #pragma unroll
         for (int i = 0; i < WM / 16; ++i)
 #pragma unroll
-            for (int j = 0; j < WN / 8; ++j) {
-                const unsigned own_b[2] = {of_b[j / 2][j % 2], of_b[j / 2][j % 2 + 2]};
-                mma(&sum[i][j][0][0], of_a[i], own_b);
-            }
+            for (int j = 0; j < WN / 8; ++j)
+                mma(&sum[i][j][0][0], of_a[i], &of_b[j / 2][j % 2 * 2]);
     }
 }
 
@@ -126,26 +133,29 @@ struct From {
     bool valid;
 };
 
-// A number to which the line and k each know their part of the way to; −1 where there is none.
-__device__ __forceinline__ From number_at(const float *x, int line, int k) {
-    bool valid = (line | k) >= 0;
-    return {x + (valid ? line + k : 0), valid};
-}
+// A number to which the line and k each know their part of the way; −1 if there is no such k.
+__device__ __forceinline__ From number_at(const float *x, int line, int k) { return {x + (line + k), k >= 0}; }
 
 // What this thread brings of an operand's slices. Lines says where its numbers are: of_line(line) and of_k(k)
-// what is to be known of a line (of those of the block) and of a k, number(line, k) the rest.
+// what is to be known of a line (of those of the block) and of a k, number(line, k) the rest. A thread brings the
+// same lines of all slices: it asks for them once.
 template <int SIDE, bool ALONG_K, bool FOURS, class Lines> struct Operand {
     static constexpr int GROUP = FOURS ? 4 : 1, ACROSS = (ALONG_K ? WORDS : SIDE) / GROUP;
     static constexpr int STEP = THREADS / ACROSS, GROUPS = SIDE * WORDS / GROUP / THREADS;
     static constexpr int APART = ALONG_K && FOURS ? 4 : 1; // between the loads that make a group of words
     const Lines &lines;
     const int across = threadIdx.x % ACROSS * GROUP, down = threadIdx.x / ACROSS;
-    const typename Lines::Line own = lines.of_line(across); // if the lines are across
     const float scale;
+    typename Lines::Line own[ALONG_K ? GROUPS : 1];
 
-    __device__ __forceinline__ Operand(const Lines &of, float scale = 1) : lines(of), scale(scale) {}
+    __device__ __forceinline__ Operand(const Lines &of, float scale = 1) : lines(of), scale(scale) {
+#pragma unroll
+        for (int group = 0; group < (ALONG_K ? GROUPS : 1); ++group)
+            own[group] = lines.of_line(ALONG_K ? down + group * STEP : across);
+    }
     __device__ __forceinline__ int place_of(int group) const {
-        return ALONG_K ? place<SIDE, true>(down + group * STEP, across)
+        static_assert(!ALONG_K || STEP % 8 == 0, "a group's lines are permuted as the first's");
+        return ALONG_K ? place<SIDE, true>(down, across) + lines_on<true>(group * STEP)
                        : place<SIDE, false>(across, down + group * STEP);
     }
     // take(group, load, from) for each load, of one number or four, that the slice from k on needs.
@@ -157,12 +167,11 @@ template <int SIDE, bool ALONG_K, bool FOURS, class Lines> struct Operand {
                 of_k[load] = lines.of_k(k + across * PER_WORD + load * APART);
 #pragma unroll
         for (int group = 0; group < GROUPS; ++group) {
-            const typename Lines::Line line = ALONG_K ? lines.of_line(down + group * STEP) : own;
 #pragma unroll
             for (int load = 0; load < PER_WORD; ++load) {
                 if (!ALONG_K)
                     of_k[load] = lines.of_k(k + (down + group * STEP) * PER_WORD + load);
-                take(group, load, lines.number(line, of_k[load]));
+                take(group, load, lines.number(own[ALONG_K ? group : 0], of_k[load]));
             }
         }
     }
