@@ -146,7 +146,7 @@ TENSOR_TILES = [
 @pytest.mark.parametrize(("precision", "tile"), TENSOR_TILES)
 @pytest.mark.parametrize("case", named([*LARGE, *WIDE]))
 def test_tensor_cores(cupy, monkeypatch, case, precision, tile):
-    monkeypatch.setitem(tensor.TILES, precision, (tile,))
+    monkeypatch.setitem(tensor.TILES, precision, {tile: 1.0})
     monkeypatch.setattr(implicit, "PIXELS_OF_PART", 60)
     compare(cupy, case, precision, np.float32, ROUNDING[precision])
 
@@ -176,7 +176,7 @@ def test_tensor_cores_and_what_lies_askew(cupy, monkeypatch):
 
 @pytest.mark.parametrize(
     ("precision", "given", "rounded"),
-    [  # halfway, all go to the even neighbour, but TF32 before sm_90 away from zero; float16 has a smaller range
+    [  # halfway, all go to the even neighbour, or TF32 before sm_90 away from zero; float16 is small
         ("tf32", [1 + 2**-12, 1 + 3 * 2**-11, -1 - 5 * 2**-12], [1, 1 + 2**-9, -1 - 2**-10]),
         ("bf16", [1 + 2**-9, 1 + 2**-8, -1 - 3 * 2**-8, 2.0**-120], [1, 1, -1 - 2**-6, 2.0**-120]),
         (

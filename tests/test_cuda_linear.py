@@ -66,14 +66,14 @@ ON_TENSOR_CORES = [
     pytest.param(name, tile, turned, id=f"{name}-{tile.BM}x{tile.BN}-{turned}")
     for name, tiles in tensor.TILES.items()
     for tile in tiles
-    for turned in ([(0, 0), (0, 1), (1, 0), (1, 1)] if tile is tiles[-1] else [(1, 0)])
+    for turned in ([(0, 0), (0, 1), (1, 0), (1, 1)] if tile is list(tiles)[-1] else [(1, 0)])
 ]
 
 
 @pytest.mark.parametrize(("name", "tile", "turned"), ON_TENSOR_CORES)
 def test_tensor_cores(cupy, monkeypatch, name, tile, turned):
     """Every tile, and every transposition with one of them; four numbers at a time or one."""
-    monkeypatch.setitem(tensor.TILES, name, (tile,))
+    monkeypatch.setitem(tensor.TILES, name, {tile: 1.0})
     for M, N, K in SIZES:
         for shifted in (False, True):
             A, B, bias = (normal(n, s, np.float32) for n, s in (("A", (M, K)), ("B", (K, N)), ("bias", N)))

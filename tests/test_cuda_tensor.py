@@ -51,7 +51,7 @@ extern "C" __global__ void fetched(unsigned *to) { // of a slice whose words are
 
 def words_met(cupy, along, four, of_b=False, sabotage=("", "")):
     """For each time that a warp writes to shared memory, or fetches, the numbers of the 32 words."""
-    tile = tensor.TILES["bf16"][-1]
+    tile = list(tensor.TILES["bf16"])[-1]
     constants = tile._asdict() | {
         "ALONG": int(along),
         "FOUR": int(four),

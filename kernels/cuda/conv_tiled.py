@@ -55,9 +55,9 @@ for dtype, tiles in TILES.items():
 
 
 def tile_for(rows: int, columns: int, products: int, dtype: Any) -> Tile:
-    """The quickest: threads fetch TM + TN numbers for TM·TN multiplications."""
+    """The quickest: for TM·TN multiplications threads fetch TM + TN numbers."""
     tiles = TILES[np.dtype(dtype).name]
-    return quickest(tiles, rows, columns, products, lambda tile: 1 / tile.TM + 1 / tile.TN)
+    return quickest(tiles, rows, columns, products, lambda tile: 1 + 1 / tile.TM + 1 / tile.TN)
 
 
 Implicit(FILE, tile_for).register("tiled")

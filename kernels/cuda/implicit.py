@@ -55,17 +55,17 @@ AnyTile = TypeVar("AnyTile", bound=Tile)
 
 
 def quickest(
-    tiles: Iterable[AnyTile], rows: int, columns: int, products: int, fetched: Callable[[AnyTile], float]
+    tiles: Iterable[AnyTile], rows: int, columns: int, products: int, cost: Callable[[AnyTile], float]
 ) -> AnyTile:
     """The tile for so many products, each with a result of so many rows and columns.
 
-    The time that blocks take, one after another on each processor, grows with their area and with what is
-    ``fetched`` for each multiplication.
+    The time that blocks take, one after another on each processor, grows with their area and with what each
+    multiplication costs.
     """
 
     def time(tile: AnyTile) -> float:
         rounds = blocks(products * tiles_of(tile, rows, columns), PROCESSORS)
-        return rounds * tile.BM * tile.BN * (1 + fetched(tile))
+        return rounds * tile.BM * tile.BN * cost(tile)
 
     return min(tiles, key=time)
 

@@ -53,30 +53,37 @@ class Tile(NamedTuple):
 
 PAIRS = {"BK": 32, "STAGES": 2}
 
+
+def _of_pairs(**constant: int) -> dict[Tile, float]:
+    return {
+        Tile(256, 128, 64, 64, **PAIRS, **constant): 5.1,
+        Tile(128, 256, 64, 64, **PAIRS, **constant): 6.2,
+        Tile(128, 128, 64, 32, **PAIRS, **constant): 7.7,  # more threads, as all hold numbers on their way
+        Tile(64, 128, 32, 32, **PAIRS, **constant, RESIDENT=2): 13.2,
+        Tile(64, 64, 32, 32, **PAIRS, **constant, RESIDENT=3): 14.0,
+    }
+
+
 TILES = {
-    "tf32": (
-        Tile(128, 128, 64, 64, RESIDENT=2),
-        Tile(64, 128, 32, 64, RESIDENT=3),
-        Tile(64, 64, 32, 32, RESIDENT=4),
-    ),
-    "bf16": (  # the first with twice the threads, as each holds numbers on their way
-        Tile(128, 128, 64, 32, **PAIRS, BF16=1),
-        Tile(64, 128, 32, 32, **PAIRS, BF16=1, RESIDENT=2),
-        Tile(64, 64, 32, 32, **PAIRS, BF16=1, RESIDENT=3),
-    ),
-    "fp16": (
-        Tile(128, 128, 64, 32, **PAIRS, FP16=1),
-        Tile(64, 128, 32, 32, **PAIRS, FP16=1, RESIDENT=2),
-        Tile(64, 64, 32, 32, **PAIRS, FP16=1, RESIDENT=3),
-    ),
+    "tf32": {
+        Tile(128, 128, 64, 64, RESIDENT=2): 5.0,
+        Tile(64, 128, 32, 64, RESIDENT=3): 8.1,
+        Tile(64, 64, 32, 32, RESIDENT=4): 10.4,
+    },
+    "bf16": _of_pairs(BF16=1),
+    "fp16": _of_pairs(FP16=1),
 }
-"""What there is to choose from: large tiles fetch less, small ones leave less of a small result empty."""
+"""What there is to choose from. Small tiles leave less of a small result empty, but have a warp issue more
+instructions for each product of fragments: so many, on sm_90, in the inner loop of ``gather`` for 3×3 filters."""
+
+OF_MMA = 6.4
+"""Cycles that tensor cores take for such a product, in each of which the warp could issue an instruction: 4 on an
+H100 by its data sheet, of whose speed mma reaches 63 % (Luo et al. 2024, arXiv:2402.13499)."""
 
 
 def tile_for(name: str, rows: int, columns: int, products: int = 1) -> Tile:
-    """The quickest: a warp reads WM + WN words for each WM·WN products, and shared memory gives four in the
-    time of 64 products."""
-    return quickest(TILES[name], rows, columns, products, lambda tile: 16 / tile.WM + 16 / tile.WN)
+    """The quickest, as instructions or tensor cores bound it."""
+    return quickest(TILES[name], rows, columns, products, lambda tile: max(OF_MMA, TILES[name][tile]))
 
 
 @functools.cache
