@@ -1,11 +1,12 @@
-"""What each CUDA kernel takes of a GPU: registers, shared memory, and what did not fit into registers.
+"""What each CUDA kernel takes of a GPU: registers, shared memory, what did not fit, and its inner loop.
 
     python benchmarks/cuda_resources.py [sm_90 …] [--only conv_tensor.cu …]
 
-It needs NVIDIA's compiler (pip install nvidia-cuda-nvrtc), but no GPU. Without an argument it lists what the
-kernels need on Hopper, for all the constants that a file is compiled with; those that never change, and those
-of 0, are left out. The last column is how many threads a multiprocessor can hold at a time, as far as
-registers limit it.
+It needs NVIDIA's compiler and disassembler (pip install nvidia-cuda-nvrtc nvidia-cuda-nvdisasm), but no GPU.
+Without an argument it lists what the kernels need on Hopper, for all the constants that a file is compiled with;
+those that never change, and those of 0, are left out. "threads" are how many a multiprocessor can hold at a time,
+as far as registers limit it; "loop" is the number of instructions of the loop that multiplies most, and
+"multiply" of those that do, one by one or fragments on tensor cores.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that this file can be run from anywhere
 
-from benchmarks import nvrtc
+from benchmarks import nvrtc, sass
 from benchmarks.options import Parser, chosen
 from benchmarks.problem import Problem, ended
 from minicnn.kernels import registered
@@ -30,7 +31,7 @@ from minicnn.kernels.cuda.sources import source
 REGISTERS = 65536  # of one multiprocessor
 MOST_THREADS = {"sm_75": 1024, "sm_86": 1536, "sm_89": 1536}  # and 2,048 on the others
 WARP = 32
-NUMBERS = ("registers", "shared", "local", "spilled", "threads")
+NUMBERS = ("registers", "shared", "local", "spilled", "threads", "loop", "multiply")
 
 
 def threads_at_a_time(registers: int, architecture: str) -> int:
@@ -56,9 +57,12 @@ def short(constants: Constants, others: Sequence[Constants]) -> str:
 def add_rows(table: Table, file: str, constants: Constants, words: str, architecture: str) -> None:
     """One row for each kernel of a file compiled with these constants, which only the first repeats."""
     labels = [file, words]
-    for needs in nvrtc.compiled(source(file, constants), architecture)[0]:
+    text = source(file, constants)
+    loops = sass.loops(text, architecture)
+    for needs in nvrtc.compiled(text, architecture)[0]:
         threads = threads_at_a_time(needs.registers, architecture)
         numbers = (needs.registers, needs.shared, needs.stack, needs.spilled, threads)
+        numbers += loops.get(needs.kernel, ())
         table.add_row(*labels, needs.kernel, *(f"{number:,}" for number in numbers))
         labels = ["", ""]
 
@@ -77,6 +81,8 @@ def main(arguments: Sequence[str]) -> None:
         raise Problem(f"architecture {min(wrong)!r} is not one of {known}")
     if nvrtc.library() is None:
         raise Problem("NVIDIA's compiler is not installed: pip install nvidia-cuda-nvrtc")
+    if sass.disassembler() is None:
+        raise Problem("NVIDIA's disassembler is not installed: pip install nvidia-cuda-nvdisasm")
     mine = [(file, constants) for file, constants in every if file in files]
     for architecture in given.architectures:
         table = Table(title=architecture)

@@ -10,7 +10,7 @@ import functools
 import importlib.util
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minicnn.kernels.cuda.compiling import OPTIONS
 
@@ -56,6 +56,24 @@ def compiled(text: str, architecture: str) -> tuple[list[Needs], str]:
     Raises:
         RuntimeError: the source has errors.
     """
+    said = _made(text, architecture)[1]
+    rest = [line for line in said.splitlines() if line.strip() and not line.startswith("ptxas")]
+    rest += [line for line in said.splitlines() if line.startswith("ptxas") and "warning" in line.lower()]
+    return [_needs(match) for match in ENTRY.finditer(said)], "\n".join(rest)
+
+
+def binary(text: str, architecture: str) -> bytes:
+    """The code that runs, as a file of its own (cubin).
+
+    Raises:
+        RuntimeError: the source has errors.
+    """
+    return _made(text, architecture)[0]
+
+
+@functools.lru_cache(maxsize=1)  # one source after the other, but several questions about each
+def _made(text: str, architecture: str) -> tuple[bytes, str]:
+    """The code, and what the compiler said."""
     nvrtc = library()
     if nvrtc is None:
         raise RuntimeError("NVRTC is not installed: pip install nvidia-cuda-nvrtc")
@@ -64,17 +82,20 @@ def compiled(text: str, architecture: str) -> tuple[list[Needs], str]:
     options = [f"-arch={architecture}", *AS_CUPY, "--ptxas-options=-v"]
     strings = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     failed = nvrtc.nvrtcCompileProgram(program, len(options), strings)
-    size = ctypes.c_size_t()
-    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    nvrtc.nvrtcGetProgramLog(program, log)
+    said = _read(program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog).rstrip(b"\0").decode()
+    code = b"" if failed else _read(program, nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN)
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    said = log.value.decode()
     if failed:
         raise RuntimeError(f"NVRTC for {architecture}:\n{said}")
-    rest = [line for line in said.splitlines() if line.strip() and not line.startswith("ptxas")]
-    rest += [line for line in said.splitlines() if line.startswith("ptxas") and "warning" in line.lower()]
-    return [_needs(match) for match in ENTRY.finditer(said)], "\n".join(rest)
+    return code, said
+
+
+def _read(program: ctypes.c_void_p, size_of: Any, get: Any) -> bytes:
+    size = ctypes.c_size_t()
+    size_of(program, ctypes.byref(size))
+    text = ctypes.create_string_buffer(size.value)
+    get(program, text)
+    return text.raw
 
 
 def _needs(match: re.Match[str]) -> Needs:

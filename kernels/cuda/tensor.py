@@ -74,11 +74,11 @@ TILES = {
     "fp16": _of_pairs(FP16=1),
 }
 """What there is to choose from. Small tiles leave less of a small result empty, but have a warp issue more
-instructions for each product of fragments: so many, on sm_90, in the inner loop of ``gather`` for 3×3 filters."""
+instructions for each product of fragments: so many, in the inner loop of ``gather`` for 3×3 filters on sm_90."""
 
 OF_MMA = 6.4
-"""Cycles that tensor cores take for such a product, in each of which the warp could issue an instruction: 4 on an
-H100 by its data sheet, of whose speed mma reaches 63 % (Luo et al. 2024, arXiv:2402.13499)."""
+"""Cycles that tensor cores take for such a product, in each of which a warp could issue an instruction: 4 on
+an H100 by its data sheet, 63 % of whose speed mma reaches (Luo et al. 2024, arXiv:2402.13499)."""
 
 
 def tile_for(name: str, rows: int, columns: int, products: int = 1) -> Tile:
