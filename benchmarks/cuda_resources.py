@@ -3,10 +3,10 @@
     python benchmarks/cuda_resources.py [sm_90 …] [--only conv_tensor.cu …]
 
 It needs NVIDIA's compiler and disassembler (pip install nvidia-cuda-nvrtc nvidia-cuda-nvdisasm), but no GPU.
-Without an argument it lists what the kernels need on Hopper, for all the constants that a file is compiled with;
-those that never change, and those of 0, are left out. "threads" are how many a multiprocessor can hold at a time,
-as far as registers limit it; "loop" is the number of instructions of the loop that multiplies most, and
-"multiply" of those that do, one by one or fragments on tensor cores.
+Without an argument it lists what the kernels need on Hopper, for all the constants that a file is compiled
+with; those that never change, and those of 0, are left out. "threads" are how many a multiprocessor can hold
+at a time, as far as registers limit it. "loop" is how many instructions the loop has that multiplies most, and
+"multiply" how many of them do: single numbers or, on tensor cores, fragments.
 """
 
 from __future__ import annotations

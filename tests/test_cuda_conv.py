@@ -300,7 +300,7 @@ def test_results_clipped_on_the_way(cupy, bounds, dtype, algorithm):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", named(DEPTHWISE))
 def test_depthwise(cupy, monkeypatch, case, dtype):
-    monkeypatch.setattr(depthwise, "STRIPS_OF_PART", 30)
+    monkeypatch.setattr(depthwise, "COLUMNS_OF_PART", 30)
     compare(cupy, case, "depthwise", dtype)
 
 

@@ -27,10 +27,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     forward(const real *__restrict__ x, const real *__restrict__ divisor, real *__restrict__ y, GEOMETRY) {
     TAKE_WHAT_IS_KNOWN;
     EACH(index, planes * OH * OW * LANES) {
-        const unsigned window = index / LANES, row = window / OW;
-        const int oh = row % OH, ow = window % OW;
-        const int top = oh * sh - ph, left = ow * sw - pw;
-        const real *image = x + row / OH * (H * W);
+        const unsigned window = index / LANES;
+        const Place at(window, OW, OH, by_columns, by_rows);
+        const int top = at.row * sh - ph, left = at.column * sw - pw;
+        const real *image = x + at.plane * (H * W);
         real sum = 0;
 #pragma unroll(K ? K * K : 1)
         for (int tap = index % LANES; tap < KH * KW; tap += LANES) {
@@ -40,7 +40,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
         sum = together(sum);
         if (index % LANES == 0)
-            y[window] = sum / divisor[oh * OW + ow];
+            y[window] = sum / divisor[at.row * OW + at.column];
     }
 }
 
@@ -49,9 +49,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     TAKE_WHAT_IS_KNOWN;
     const int before_h = windows_before(KH, sh, dh), before_v = windows_before(KW, sw, dw);
     EACH(index, planes * H * W) {
-        const unsigned row = index / W, plane = row / H;
-        const int h = int(row % H) + ph, v = int(index % W) + pw;
-        const real *g = gy + plane * (OH * OW);
+        const Place at(index, W, H, by_columns, by_rows);
+        const int h = at.row + ph, v = at.column + pw;
+        const real *g = gy + at.plane * (OH * OW);
         real sum = 0;
 #pragma unroll(K ? K * K : 1)
         for (int r = 0; r <= before_h; ++r) {
@@ -68,14 +68,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    adaptive_forward(const real *__restrict__ x, real *__restrict__ y, int planes, int H, int W, int OH,
-                     int OW) {
+    adaptive_forward(const real *__restrict__ x, real *__restrict__ y, BINS) {
     EACH(index, planes * OH * OW * LANES) {
-        const unsigned bin = index / LANES, row = bin / OW;
-        const int oh = row % OH, ow = bin % OW;
-        const int top = begin_of(oh, OH, H), left = begin_of(ow, OW, W);
-        const int height = end_of(oh, OH, H) - top, width = end_of(ow, OW, W) - left;
-        const real *corner = x + row / OH * (H * W) + top * W + left;
+        const unsigned bin = index / LANES;
+        const Place at(bin, OW, OH, by_columns, by_rows);
+        const int top = begin_of(at.row, OH, H), left = begin_of(at.column, OW, W);
+        const int height = end_of(at.row, OH, H) - top, width = end_of(at.column, OW, W) - left;
+        const real *corner = x + at.plane * (H * W) + top * W + left;
         real sum = 0;
         for (int pixel = index % LANES; pixel < height * width; pixel += LANES)
             sum += corner[pixel / width * W + pixel % width];
@@ -86,12 +85,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    adaptive_backward(const real *__restrict__ gy, real *__restrict__ gx, int planes, int H, int W, int OH,
-                      int OW) {
+    adaptive_backward(const real *__restrict__ gy, real *__restrict__ gx, BINS) {
     EACH(index, planes * H * W) {
-        const unsigned row = index / W;
-        const int h = row % H, v = index % W;
-        const real *g = gy + row / H * (OH * OW);
+        const Place at(index, W, H, by_columns, by_rows);
+        const int h = at.row, v = at.column;
+        const real *g = gy + at.plane * (OH * OW);
         real sum = 0;
         for (int oh = first_bin(h, OH, H); oh <= last_bin(h, OH, H); ++oh) {
             const int height = end_of(oh, OH, H) - begin_of(oh, OH, H);

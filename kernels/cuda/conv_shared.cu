@@ -60,8 +60,8 @@ extern "C" __global__ void __launch_bounds__(TILE *TILE)
 extern "C" __global__ void __launch_bounds__(TILE *TILE)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
                 const Tap *__restrict__ taps, const Window *__restrict__ windows, int K, int pixels_of_part,
-                int N, int C, int x_plane, int OC, int OH, int OW, int groups, unsigned by_plane,
-                int plane_shift, unsigned by_row, int row_shift) {
+                int N, int C, int x_plane, int OC, int OH, int OW, int groups, Divisor by_plane,
+                Divisor by_row) {
     __shared__ real of_gy[TILE][TILE + 1];
     __shared__ real of_x[TILE][TILE + 1];
     const int M = OC / groups, group = blockIdx.z, row_tiles = (M + TILE - 1) / TILE, plane = OH * OW;
@@ -72,8 +72,8 @@ extern "C" __global__ void __launch_bounds__(TILE *TILE)
 
     real sum = 0;
     for (int first = begin; first < end; first += TILE) {
-        int pixel = first + own_k, n = divide(pixel, by_plane, plane_shift), inside = pixel - n * plane;
-        int oh = divide(inside, by_row, row_shift), ow = inside - oh * OW;
+        int pixel = first + own_k, n = divide(pixel, by_plane), inside = pixel - n * plane;
+        int oh = divide(inside, by_row), ow = inside - oh * OW;
         bool has_row = pixel < end && row < M;
         of_gy[own_row][own_k] = has_row ? gy[(n * OC + group * M + row) * plane + inside] : real(0);
         const Window window = window_at(windows, oh, OH, ow, (n * C + group * (C / groups)) * x_plane);

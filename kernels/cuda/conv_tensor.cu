@@ -119,10 +119,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 // How pixels are found from their number in all images.
 struct Planes {
     int end, plane, OH, OW;
-    unsigned by_plane, by_row;
-    int plane_shift, row_shift;
+    Divisor by_plane, by_row;
 
-    __device__ __forceinline__ int image(int pixel) const { return divide(pixel, by_plane, plane_shift); }
+    __device__ __forceinline__ int image(int pixel) const { return divide(pixel, by_plane); }
 };
 
 struct Gradients { // the rows of grad_weight's product: gy
@@ -153,7 +152,7 @@ struct Image { // its columns: x
     __device__ __forceinline__ Tap of_line(int line) const { return taps[min(first + line, count - 1)]; }
     __device__ __forceinline__ Window of_k(int pixel) const {
         int n = planes.image(pixel), inside = pixel - n * planes.plane;
-        int oh = divide(inside, planes.by_row, planes.row_shift), ow = inside - oh * planes.OW;
+        int oh = divide(inside, planes.by_row), ow = inside - oh * planes.OW;
         Window window = window_at(windows, oh, planes.OH, ow, n * image + group);
         return {window.at, pixel < planes.end ? window.has : 0};
     }
@@ -163,12 +162,12 @@ struct Image { // its columns: x
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
                 const Tap *__restrict__ taps, const Window *__restrict__ windows, int K, int pixels_of_part,
-                int N, int C, int x_plane, int OC, int OH, int OW, int groups, unsigned by_plane,
-                int plane_shift, unsigned by_row, int row_shift, const unsigned *__restrict__ largest) {
+                int N, int C, int x_plane, int OC, int OH, int OW, int groups, Divisor by_plane, Divisor by_row,
+                const unsigned *__restrict__ largest) {
     const int M = OC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM, plane = OH * OW;
     const int first_row = blockIdx.x % row_tiles * BM, first_column = blockIdx.x / row_tiles * BN;
     const int begin = blockIdx.y * pixels_of_part, end = min(begin + pixels_of_part, N * plane);
-    const Planes planes = {end, plane, OH, OW, by_plane, by_row, plane_shift, row_shift};
+    const Planes planes = {end, plane, OH, OW, by_plane, by_row};
     const Gradients rows_of_gy = {gy, planes, first_row, M, group * M, OC};
     const Image columns_of_x = {x,            taps, windows,     planes,
                                 first_column, K,    C * x_plane, group * (C / groups) * x_plane};

@@ -110,8 +110,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
                 const Tap *__restrict__ taps, const Window *__restrict__ windows, int K, int pixels_of_part,
-                int N, int C, int x_plane, int OC, int OH, int OW, int groups, unsigned by_plane,
-                int plane_shift, unsigned by_row, int row_shift) {
+                int N, int C, int x_plane, int OC, int OH, int OW, int groups, Divisor by_plane,
+                Divisor by_row) {
     __shared__ __align__(16) real slice_a[2][BK * A_PITCH];
     __shared__ __align__(16) real slice_b[2][BK * B_PITCH];
     const int M = OC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM, plane = OH * OW;
@@ -132,8 +132,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     real a_next[A_LOADS], b_next[B_LOADS];
 
     auto bring = [&](int k) {
-        int pixel = k + own_k, n = divide(pixel, by_plane, plane_shift), inside = pixel - n * plane;
-        int oh = divide(inside, by_row, row_shift), of_gy = n * OC * plane + inside;
+        int pixel = k + own_k, n = divide(pixel, by_plane), inside = pixel - n * plane;
+        int oh = divide(inside, by_row), of_gy = n * OC * plane + inside;
         Window window =
             window_at(windows, oh, OH, inside - oh * OW, (n * C + group * (C / groups)) * x_plane);
         bool has_pixel = pixel < end;

@@ -8,31 +8,44 @@
 // lines hold together, so that of these reads most are from the cache next to the processor. K and S are
 // constants: all loops are unrolled, and the sums stay in registers.
 
+#include "divide.cuh"
+
 #define WINDOW ((ROWS - 1) * S + K) // rows of the source under ROWS outputs
 
-// blockIdx.x and threadIdx.x number the columns of all strips of all planes of y. `multiplier` is OC / C.
+// A column of a strip of a plane, of which there are so many, one after another.
+struct Place {
+    int plane, strip, column;
+
+    __device__ __forceinline__ Place(int index, int columns, int strips, Divisor by_columns, Divisor by_strips) {
+        const int row = divide(index, by_columns);
+        plane = divide(row, by_strips), strip = row - plane * strips, column = index - row * columns;
+    }
+};
+
+// blockIdx.x and threadIdx.x number the columns of all strips of all planes of y. C channels have OC filters.
 extern "C" __global__ void __launch_bounds__(THREADS)
     forward(const real *__restrict__ x, const real *__restrict__ w, const real *__restrict__ b,
-            real *__restrict__ y, int planes, int OC, int multiplier, int H, int W, int OH, int OW, int ph,
-            int pw, real low, real high) {
-    const int strips = (OH + ROWS - 1) / ROWS, index = blockIdx.x * THREADS + threadIdx.x;
-    const int ow = index % OW, oh = index / OW % strips * ROWS, plane = index / OW / strips;
-    if (plane >= planes)
+            real *__restrict__ y, int planes, int OC, int H, int W, int OH, int OW, int ph, int pw, real low,
+            real high, Divisor by_OW, Divisor by_strips, Divisor by_OC, Divisor by_multiplier) {
+    const Place at(blockIdx.x * THREADS + threadIdx.x, OW, (OH + ROWS - 1) / ROWS, by_OW, by_strips);
+    if (at.plane >= planes)
         return;
-    const int oc = plane % OC, first_h = oh * S - ph, first_v = ow * S - pw;
-    x += plane / multiplier * H * W;
+    const int oh = at.strip * ROWS, oc = at.plane - divide(at.plane, by_OC) * OC;
+    const int first_h = oh * S - ph, first_v = at.column * S - pw;
+    x += (divide(at.plane, by_multiplier) * H + first_h) * W + first_v;
+    y += (at.plane * OH + oh) * OW + at.column;
     w += oc * K * K;
     real sum[ROWS];
 #pragma unroll
     for (int o = 0; o < ROWS; ++o)
         sum[o] = b ? b[oc] : real(0);
 #pragma unroll
-    for (int r = 0; r < WINDOW; ++r) {
+    for (int r = 0; r < WINDOW; ++r, x += W) {
         real line[K];
 #pragma unroll
         for (int j = 0; j < K; ++j) {
             bool inside = unsigned(first_h + r) < unsigned(H) && unsigned(first_v + j) < unsigned(W);
-            line[j] = inside ? x[(first_h + r) * W + first_v + j] : real(0);
+            line[j] = inside ? x[j] : real(0);
         }
 #pragma unroll
         for (int o = 0; o < ROWS; ++o) {
@@ -44,10 +57,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
     }
 #pragma unroll
-    for (int o = 0; o < ROWS; ++o) {
+    for (int o = 0; o < ROWS; ++o, y += OW) {
         real value = sum[o] < low ? low : sum[o]; // not min and max, which would make a number of NaN
         if (oh + o < OH)
-            y[(plane * OH + oh + o) * OW + ow] = value > high ? high : value;
+            *y = value > high ? high : value;
     }
 }
 
@@ -59,25 +72,25 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     grad_input(const real *__restrict__ gy, const real *__restrict__ w, real *__restrict__ gx, int planes,
-               int C, int multiplier, int H, int W, int OH, int OW, int ph, int pw, int cells_h,
-               int cells_v) {
-    const int strips = (cells_h + ROWS - 1) / ROWS, index = blockIdx.x * THREADS + threadIdx.x;
-    const int plane = index / cells_v / strips;
-    const int q_h = ph / S + index / cells_v % strips * ROWS, q_v = pw / S + index % cells_v;
-    if (plane >= planes)
+               int C, int multiplier, int H, int W, int OH, int OW, int ph, int pw, int cells_h, int cells_v,
+               Divisor by_cells, Divisor by_strips, Divisor by_C) {
+    const Place at(blockIdx.x * THREADS + threadIdx.x, cells_v, (cells_h + ROWS - 1) / ROWS, by_cells, by_strips);
+    if (at.plane >= planes)
         return;
+    const int c = at.plane - divide(at.plane, by_C) * C;
+    const int q_h = ph / S + at.strip * ROWS, q_v = pw / S + at.column;
+    const int first_h = q_h - (TAPS - 1), first_v = q_v - (TAPS - 1);
+    gy += (at.plane * multiplier * OH + first_h) * OW + first_v;
+    w += c * multiplier * K * K;
     real sum[ROWS][S][S] = {};
-    for (int m = 0; m < multiplier; ++m) {
-        const real *source = gy + (plane * multiplier + m) * OH * OW;
-        const real *filter = w + (plane % C * multiplier + m) * K * K;
+    for (int m = 0; m < multiplier; ++m, gy += (OH - (ROWS + TAPS - 1)) * OW, w += K * K) {
 #pragma unroll
-        for (int r = 0; r < ROWS + TAPS - 1; ++r) {
-            int oh = q_h + r - (TAPS - 1);
+        for (int r = 0; r < ROWS + TAPS - 1; ++r, gy += OW) {
             real line[TAPS];
 #pragma unroll
             for (int t = 0; t < TAPS; ++t) {
-                bool inside = unsigned(oh) < unsigned(OH) && unsigned(q_v - t) < unsigned(OW);
-                line[t] = inside ? source[oh * OW + q_v - t] : real(0);
+                bool inside = unsigned(first_h + r) < unsigned(OH) && unsigned(q_v - t) < unsigned(OW);
+                line[t] = inside ? gy[TAPS - 1 - t] : real(0);
             }
 #pragma unroll
             for (int o = 0; o < ROWS; ++o)
@@ -87,21 +100,18 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
                     for (int j = 0; j < K; ++j)
                         if (t_h >= 0 && t_h < TAPS && i < K)
-                            sum[o][rest][j % S] += line[j / S] * filter[i * K + j];
+                            sum[o][rest][j % S] += line[j / S] * w[i * K + j];
                 }
         }
     }
-    gx += plane * H * W;
+    const int h = q_h * S - ph, v = q_v * S - pw; // the first pixel of the first cell
+    gx += (at.plane * H + h) * W + v;
 #pragma unroll
-    for (int o = 0; o < ROWS; ++o)
+    for (int row = 0; row < ROWS * S; ++row, gx += W)
 #pragma unroll
-        for (int i = 0; i < S; ++i)
-#pragma unroll
-            for (int j = 0; j < S; ++j) {
-                int h = (q_h + o) * S + i - ph, v = q_v * S + j - pw;
-                if (unsigned(h) < unsigned(H) && unsigned(v) < unsigned(W))
-                    gx[h * W + v] = sum[o][i][j];
-            }
+        for (int j = 0; j < S; ++j)
+            if (unsigned(h + row) < unsigned(H) && unsigned(v + j) < unsigned(W))
+                gx[j] = sum[row / S][row % S][j];
 }
 
 // parts[part, oc, i, j]: blockIdx.x is oc, blockIdx.y the part of all strips of all images that a block sums
@@ -109,25 +119,27 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // warps.
 extern "C" __global__ void __launch_bounds__(THREADS)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
-                int of_part, int N, int OC, int multiplier, int H, int W, int OH, int OW, int ph, int pw) {
+                int of_part, int N, int OC, int C, int multiplier, int H, int W, int OH, int OW, int ph, int pw,
+                Divisor by_OW, Divisor by_strips) {
     __shared__ real of_warps[THREADS / 32][K * K];
-    const int oc = blockIdx.x, strips = (OH + ROWS - 1) / ROWS;
+    const int oc = blockIdx.x, c = oc / multiplier, strips = (OH + ROWS - 1) / ROWS;
     const int end = min(int(blockIdx.y + 1) * of_part, N * strips * OW);
     real sum[K * K] = {};
     for (int index = blockIdx.y * of_part + threadIdx.x; index < end; index += THREADS) {
-        const int ow = index % OW, oh = index / OW % strips * ROWS, plane = index / OW / strips * OC + oc;
-        const int first_h = oh * S - ph, first_v = ow * S - pw;
-        const real *of_x = x + plane / multiplier * H * W, *of_gy = gy + (plane * OH + oh) * OW + ow;
+        const Place at(index, OW, strips, by_OW, by_strips);
+        const int n = at.plane, oh = at.strip * ROWS, first_h = oh * S - ph, first_v = at.column * S - pw;
+        const real *of_gy = gy + ((n * OC + oc) * OH + oh) * OW + at.column;
+        const real *of_x = x + ((n * C + c) * H + first_h) * W + first_v;
         real g[ROWS];
 #pragma unroll
         for (int o = 0; o < ROWS; ++o)
             g[o] = oh + o < OH ? of_gy[o * OW] : real(0);
 #pragma unroll
-        for (int r = 0; r < WINDOW; ++r)
+        for (int r = 0; r < WINDOW; ++r, of_x += W)
 #pragma unroll
             for (int j = 0; j < K; ++j) {
                 bool inside = unsigned(first_h + r) < unsigned(H) && unsigned(first_v + j) < unsigned(W);
-                real value = inside ? of_x[(first_h + r) * W + first_v + j] : real(0);
+                real value = inside ? of_x[j] : real(0);
 #pragma unroll
                 for (int o = 0; o < ROWS; ++o)
                     if (r - o * S >= 0 && r - o * S < K)

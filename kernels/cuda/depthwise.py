@@ -6,18 +6,19 @@ from typing import Any
 
 from minicnn.kernels.cuda.arrays import FREE, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
+from minicnn.kernels.cuda.divide import divisor
 from minicnn.kernels.cuda.parts import add_parts, place_for
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.registry import kernel
 
 FILE = "depthwise.cu"
 THREADS = 128
-ROWS = 4  # outputs below each other that a thread computes
+ROWS = 7  # outputs below each other that a thread computes: 224 and its halves are multiples of it
 FILTERS = (3, 5, 7)
 STRIDES = (1, 2)
 
 ENOUGH_BLOCKS = 1000  # for a GPU to be busy: a gradient to weights is cut into parts until there are so many,
-STRIPS_OF_PART = 512  # but none of them shorter than this
+COLUMNS_OF_PART = 512  # of strips, but none of them shorter than this
 
 for K in FILTERS:
     for S in STRIDES:
@@ -55,8 +56,10 @@ def forward(x: Any, w: Any, b: Any, g: Window, bounds: tuple[float, float] = FRE
     OH, OW = g.output_size(H, W)
     y = empty((N, OC, OH, OW), like=x)
     limits = (x.dtype.type(bound) for bound in bounds)
-    sizes = (N * OC, OC, OC // C, H, W, OH, OW, *before(g), *limits)
-    grid = blocks(N * OC * blocks(OH, ROWS) * OW, THREADS)
+    strips = blocks(OH, ROWS)
+    by = map(divisor, (OW, strips, OC, OC // C))
+    sizes = (N * OC, OC, H, W, OH, OW, *before(g), *limits, *by)
+    grid = blocks(N * OC * strips * OW, THREADS)
     run("forward", y, g, grid, (plain(x), plain(w), None if b is None else plain(b), y, *sizes))
     return y
 
@@ -69,8 +72,10 @@ def grad_input(gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> Any:
     rows, columns = (
         (size - 1 + pad) // S - pad // S + 1 for size, pad in zip((H, W), before(g), strict=True)
     )
-    sizes = (N * C, C, OC // C, H, W, OH, OW, *before(g), rows, columns)
-    grid = blocks(N * C * blocks(rows, ROWS) * columns, THREADS)
+    strips = blocks(rows, ROWS)
+    by = map(divisor, (columns, strips, C))
+    sizes = (N * C, C, OC // C, H, W, OH, OW, *before(g), rows, columns, *by)
+    grid = blocks(N * C * strips * columns, THREADS)
     run("grad_input", gx, g, grid, (plain(gy), plain(w), gx, *sizes))
     return gx
 
@@ -80,10 +85,11 @@ def grad_weight(gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> Any:
     """The gradient of the loss to w, given the gradient gy to y: (OC, 1, K, K)."""
     (N, C, H, W), (_, OC, OH, OW) = x.shape, gy.shape
     gw = empty(w_shape, like=gy)
-    strips = N * blocks(OH, ROWS) * OW
-    number = max(1, min(ENOUGH_BLOCKS // OC, strips // STRIPS_OF_PART))
-    of_part = blocks(strips, number)
+    strips = blocks(OH, ROWS)
+    columns = N * strips * OW
+    number = max(1, min(ENOUGH_BLOCKS // OC, columns // COLUMNS_OF_PART))
+    of_part = blocks(columns, number)
     parts = place_for(number, gw)
-    sizes = (of_part, N, OC, OC // C, H, W, OH, OW, *before(g))
+    sizes = (of_part, N, OC, C, OC // C, H, W, OH, OW, *before(g), divisor(OW), divisor(strips))
     run("grad_weight", gw, g, (OC, number), (plain(gy), plain(x), parts, *sizes))
     return add_parts(parts, gw)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
 from minicnn.kernels.cuda.arrays import FREE, aligned, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, function, launch
+from minicnn.kernels.cuda.divide import divisor
 from minicnn.kernels.cuda.parts import add_parts, place_for
 from minicnn.kernels.cuda.tables import Tables, forward_tables, input_tables
 from minicnn.kernels.cuda.tables import suits as has_tables
@@ -136,8 +135,7 @@ class Implicit:
         number = blocks(pixels, of_part) if pixels else 1
         parts = place_for(number, gw)
         tables = forward_tables(C // G, H, W, (OH, OW), g)
-        divisors = *divisor(OH * OW), *divisor(OW)
-        sizes = (K, of_part, N, C, H * W, OC, OH, OW, G, *divisors)
+        sizes = (K, of_part, N, C, H * W, OC, OH, OW, G, divisor(OH * OW), divisor(OW))
         args = (gy, x, parts, tables.taps, tables.windows, *sizes, *self.last(gy))
         grid = tiles, number, G
         wide = OH * OW % 4 == 0 and aligned(gy), as_it_lies(x, g)
@@ -157,14 +155,3 @@ def as_it_lies(x: Any, g: Window) -> bool:
     """Whether four pixels of windows are neighbours in the image: filters of 1×1 that move by single ones."""
     whole = g.kernel == (1, 1) and g.stride == (1, 1) and g.padding == ((0, 0), (0, 0))
     return whole and x.shape[2] * x.shape[3] % 4 == 0 and aligned(x)
-
-
-def divisor(d: int) -> tuple[np.uint32, int]:
-    """How to divide a number n below 2³¹ by d: (⌊n·multiplier / 2³²⌋ + n) / 2^shift, see tile.cuh.
-
-    >>> multiplier, shift = divisor(7)
-    >>> [(n * int(multiplier) // 2**32 + n) >> shift for n in (0, 6, 7, 699, 700, 2**31 - 1)]
-    [0, 0, 1, 99, 100, 306783378]
-    """
-    shift = (d - 1).bit_length()
-    return np.uint32(2**32 * (2**shift - d) // d + 1), shift

@@ -10,8 +10,8 @@
 // There is one comparison for each number read: what bounds both is how fast memory brings x, or gy and
 // winner, and takes the results. Windows that overlap share pixels, and pixels side by side share windows:
 // each comes from memory once and then from a cache. `place`, the type of winner, is a byte where that
-// can count the taps. Next in weight are divisions by sizes that are not known to the compiler, two for each
-// thread to find out its place: hence the kernels for windows and strides that are common (K and S).
+// can count the taps. Next in weight is what it takes to find out which numbers these are: hence the kernels
+// for windows and strides that are common (K and S).
 #include "grid.cuh"
 #include "windows.cuh"
 
@@ -22,9 +22,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             GEOMETRY) {
     TAKE_WHAT_IS_KNOWN;
     EACH(index, planes * OH * OW) {
-        const unsigned row = index / OW, plane = row / OH;
-        const int top = int(row % OH) * sh - ph, left = int(index % OW) * sw - pw;
-        const real *image = x + plane * (H * W);
+        const Place at(index, OW, OH, by_columns, by_rows);
+        const int top = at.row * sh - ph, left = at.column * sw - pw;
+        const real *image = x + at.plane * (H * W);
         real largest = lowest;
         int tap = -1;
 #pragma unroll(K ? K * K : 1)
@@ -48,9 +48,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     TAKE_WHAT_IS_KNOWN;
     const int before_h = windows_before(KH, sh, dh), before_v = windows_before(KW, sw, dw);
     EACH(index, planes * H * W) {
-        const unsigned row = index / W, plane = row / H;
-        const int h = int(row % H) + ph, v = int(index % W) + pw;
-        const unsigned first = plane * (OH * OW);
+        const Place at(index, W, H, by_columns, by_rows);
+        const int h = at.row + ph, v = at.column + pw;
+        const unsigned first = at.plane * (OH * OW);
         real sum = 0;
 #pragma unroll(K ? K * K : 1)
         for (int r = 0; r <= before_h; ++r) {
@@ -68,14 +68,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // Bins (see windows.cuh) are as the launcher finds them, so their winners are kept as places h·W + w.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    adaptive_forward(const real *__restrict__ x, real *__restrict__ y, int *__restrict__ winner, int planes,
-                     int H, int W, int OH, int OW) {
+    adaptive_forward(const real *__restrict__ x, real *__restrict__ y, int *__restrict__ winner, BINS) {
     EACH(index, planes * OH * OW) {
-        const unsigned row = index / OW;
-        const int oh = row % OH, ow = index % OW;
-        const int top = begin_of(oh, OH, H), bottom = end_of(oh, OH, H);
-        const int left = begin_of(ow, OW, W), right = end_of(ow, OW, W);
-        const real *image = x + row / OH * (H * W);
+        const Place at(index, OW, OH, by_columns, by_rows);
+        const int top = begin_of(at.row, OH, H), bottom = end_of(at.row, OH, H);
+        const int left = begin_of(at.column, OW, W), right = end_of(at.column, OW, W);
+        const real *image = x + at.plane * (H * W);
         int best = top * W + left;
         real largest = image[best];
         for (int h = top; h < bottom; ++h)
@@ -91,19 +89,18 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     adaptive_backward(const real *__restrict__ gy, const int *__restrict__ winner, real *__restrict__ gx,
-                      int planes, int H, int W, int OH, int OW) {
+                      BINS) {
     EACH(index, planes * H * W) {
-        const unsigned row = index / W;
-        const int h = row % H, v = index % W;
-        const int top = first_bin(h, OH, H), bottom = last_bin(h, OH, H);
-        const int left = first_bin(v, OW, W), right = last_bin(v, OW, W);
-        const unsigned first = row / H * (OH * OW);
+        const Place at(index, W, H, by_columns, by_rows);
+        const int top = first_bin(at.row, OH, H), bottom = last_bin(at.row, OH, H);
+        const int left = first_bin(at.column, OW, W), right = last_bin(at.column, OW, W);
+        const int first = at.plane * (OH * OW);
         real sum = 0;
         for (int oh = top; oh <= bottom; ++oh)
 #pragma unroll 1 // one bin or two, mostly: four at a time do not fit into the registers
             for (int ow = left; ow <= right; ++ow) {
-                const unsigned bin = first + oh * OW + ow;
-                if (winner[bin] == h * W + v)
+                const int bin = first + oh * OW + ow;
+                if (winner[bin] == at.row * W + at.column)
                     sum += gy[bin];
             }
         gx[index] = sum;

@@ -10,6 +10,7 @@ import numpy as np
 from minicnn import backend as devices
 from minicnn.kernels.cuda.arrays import empty, plain
 from minicnn.kernels.cuda.compiling import MOST_NUMBERS, declare, function, launch
+from minicnn.kernels.cuda.divide import divisor
 from minicnn.kernels.cuda.grid import spread
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.registry import kernel
@@ -42,11 +43,16 @@ def known(g: Window) -> dict[str, int]:
     return {"K": K, "S": S, "THREADS": THREADS}
 
 
-def geometry(x_shape: tuple[int, ...], y_size: tuple[int, ...], g: Window) -> tuple[int, ...]:
+def geometry(result: Any, x_shape: tuple[int, ...], y_size: tuple[int, ...], g: Window) -> tuple[Any, ...]:
     """The last arguments of a pooling kernel, in C's order."""
     (top, _), (left, _) = g.padding
-    planes = math.prod(x_shape[:2])
-    return (planes, *x_shape[2:], *y_size, *g.kernel, *g.stride, top, left, *g.dilation)
+    return (*planes_of(result, x_shape, y_size), *g.kernel, *g.stride, top, left, *g.dilation)
+
+
+def planes_of(result: Any, x_shape: tuple[int, ...], y_size: tuple[int, ...]) -> tuple[Any, ...]:
+    """The planes' number and sizes, and how a number of the result is divided by its columns and rows."""
+    rows, columns = result.shape[2:]
+    return (math.prod(x_shape[:2]), *x_shape[2:], *y_size, divisor(columns), divisor(rows))
 
 
 def run(file: str, name: str, threads: int, result: Any, args: tuple, **constants: str | int) -> Any:
@@ -66,7 +72,7 @@ def max_forward(x: Any, OH: int, OW: int, g: Window) -> tuple[Any, Any]:
     y = empty((*x.shape[:2], OH, OW), like=x)
     dtype = winners_type(g)
     winner = devices.module_of(x).empty(y.shape, dtype)
-    args = (plain(x), y, winner, x.dtype.type(-np.inf), *geometry(x.shape, (OH, OW), g))
+    args = (plain(x), y, winner, x.dtype.type(-np.inf), *geometry(y, x.shape, (OH, OW), g))
     run(MAX, "forward", y.size, y, args, **known(g), place=PLACES[dtype])
     return y, winner
 
@@ -75,25 +81,25 @@ def max_forward(x: Any, OH: int, OW: int, g: Window) -> tuple[Any, Any]:
 def max_backward(gy: Any, winner: Any, x_shape: tuple[int, ...], g: Window) -> Any:
     """The gradient to x: each pixel receives the gy of the windows that it won."""
     gx = empty(x_shape, like=gy)
-    args = (plain(gy), plain(winner), gx, *geometry(x_shape, gy.shape[2:], g))
+    args = (plain(gy), plain(winner), gx, *geometry(gx, x_shape, gy.shape[2:], g))
     return run(MAX, "backward", gx.size, gx, args, **known(g), place=PLACES[winners_type(g)])
 
 
 @kernel("avg_pool2d.forward", "cuda", "gather")
-def avg_forward(x: Any, divisor: Any, g: Window) -> Any:
+def avg_forward(x: Any, divisors: Any, g: Window) -> Any:
     """(N, C, H, W) and the number (OH, OW) by which each window is divided -> (N, C, OH, OW)."""
-    y = empty((*x.shape[:2], *divisor.shape), like=x)
+    y = empty((*x.shape[:2], *divisors.shape), like=x)
     side_by_side = g.stride[1] >= g.kernel[1]  # else neighbouring threads read much of the same
     lanes = 32 if side_by_side and math.prod(g.kernel) >= MANY else 1
-    args = (plain(x), plain(divisor), y, *geometry(x.shape, divisor.shape, g))
+    args = (plain(x), plain(divisors), y, *geometry(y, x.shape, divisors.shape, g))
     return run(AVG, "forward", y.size * lanes, y, args, **known(g), LANES=lanes)
 
 
 @kernel("avg_pool2d.backward", "cuda", "gather")
-def avg_backward(gy: Any, divisor: Any, x_shape: tuple[int, ...], g: Window) -> Any:
+def avg_backward(gy: Any, divisors: Any, x_shape: tuple[int, ...], g: Window) -> Any:
     """The gradient to x: each pixel receives gy / divisor of the windows that it is in."""
     gx = empty(x_shape, like=gy)
-    args = (plain(gy), plain(divisor), gx, *geometry(x_shape, divisor.shape, g))
+    args = (plain(gy), plain(divisors), gx, *geometry(gx, x_shape, divisors.shape, g))
     return run(AVG, "backward", gx.size, gx, args, **known(g), LANES=1)
 
 
@@ -101,15 +107,15 @@ BINS: dict[str, str | int] = {"K": 0, "S": 0, "THREADS": THREADS}
 WINNERS = {**BINS, "place": PLACES[np.int32]}
 
 
-def evenly(name: str, x_shape: tuple[int, ...], OH: int, OW: int) -> tuple[int, ...]:
+def evenly(name: str, result: Any, x_shape: tuple[int, ...], y_size: tuple[int, int]) -> tuple[Any, ...]:
     """The last arguments of a kernel for bins, which it works out from their number."""
-    N, C, H, W = x_shape
+    (H, W), (OH, OW) = x_shape[2:], y_size
     if max(H * OH, W * OW) > MOST_NUMBERS:
         raise OverflowError(
             f"{name}: {OH} by {OW} bins of images of {H} by {W}: rows times rows, and columns "
             f"times columns, must not exceed {MOST_NUMBERS}"
         )
-    return N * C, H, W, OH, OW
+    return planes_of(result, x_shape, y_size)
 
 
 @kernel("adaptive_avg_pool2d.forward", "cuda", "gather")
@@ -117,7 +123,7 @@ def adaptive_avg_forward(x: Any, rows: Any, columns: Any) -> Any:
     """(N, C, H, W), the bins of rows (OH, 2) and of columns (OW, 2) -> the means (N, C, OH, OW)."""
     y = empty((*x.shape[:2], len(rows), len(columns)), like=x)
     lanes = 32 if math.prod(x.shape[2:]) >= MANY * len(rows) * len(columns) else 1
-    args = (plain(x), y, *evenly("adaptive_avg_pool2d", x.shape, *y.shape[2:]))
+    args = (plain(x), y, *evenly("adaptive_avg_pool2d", y, x.shape, y.shape[2:]))
     return run(AVG, "adaptive_forward", y.size * lanes, y, args, **BINS, LANES=lanes)
 
 
@@ -125,7 +131,7 @@ def adaptive_avg_forward(x: Any, rows: Any, columns: Any) -> Any:
 def adaptive_avg_backward(gy: Any, rows: Any, columns: Any, x_shape: tuple[int, ...]) -> Any:
     """The gradient to x: each pixel of a bin receives gy / pixels; bins may overlap."""
     gx = empty(x_shape, like=gy)
-    args = (plain(gy), gx, *evenly("adaptive_avg_pool2d", x_shape, *gy.shape[2:]))
+    args = (plain(gy), gx, *evenly("adaptive_avg_pool2d", gx, x_shape, gy.shape[2:]))
     return run(AVG, "adaptive_backward", gx.size, gx, args, **BINS, LANES=1)
 
 
@@ -134,7 +140,7 @@ def adaptive_max_forward(x: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
     """As above -> the maxima (N, C, OH, OW), and where the winners are, as h·W + w."""
     y = empty((*x.shape[:2], len(rows), len(columns)), like=x)
     winner = devices.module_of(x).empty(y.shape, np.int32)
-    args = (plain(x), y, winner, *evenly("adaptive_max_pool2d", x.shape, *y.shape[2:]))
+    args = (plain(x), y, winner, *evenly("adaptive_max_pool2d", y, x.shape, y.shape[2:]))
     return run(MAX, "adaptive_forward", y.size, y, args, **WINNERS), winner
 
 
@@ -142,5 +148,5 @@ def adaptive_max_forward(x: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
 def adaptive_max_backward(gy: Any, winner: Any, x_shape: tuple[int, ...]) -> Any:
     """The gradient to x: each winner receives the gy of its bins, which may overlap."""
     gx = empty(x_shape, like=gy)
-    args = (plain(gy), plain(winner), gx, *evenly("adaptive_max_pool2d", x_shape, *gy.shape[2:]))
+    args = (plain(gy), plain(winner), gx, *evenly("adaptive_max_pool2d", gx, x_shape, gy.shape[2:]))
     return run(MAX, "adaptive_backward", gx.size, gx, args, **WINNERS)

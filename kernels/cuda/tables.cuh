@@ -16,6 +16,7 @@
 // loops have an addition and a test for each number, in place of comparing its row and its column with the
 // image's edges. The tables are made in tables.py.
 #pragma once
+#include "divide.cuh"
 
 // What the launcher says of a phase,
 struct Phase {
@@ -43,9 +44,3 @@ __device__ __forceinline__ Window window_at(const Window *windows, int row, int 
 }
 
 __device__ __forceinline__ bool reads(Window window, Tap tap) { return (tap.needs & ~window.has) == 0; }
-
-// A number divided by one that is known before the kernel starts: a multiplication and a shift (Granlund and
-// Montgomery 1994). For 0 ≤ n < 2³¹.
-__device__ __forceinline__ int divide(int n, unsigned multiplier, int shift) {
-    return (__umulhi(n, multiplier) + n) >> shift;
-}

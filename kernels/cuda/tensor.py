@@ -74,7 +74,7 @@ TILES = {
     "fp16": _of_pairs(FP16=1),
 }
 """What there is to choose from. Small tiles leave less of a small result empty, but have a warp issue more
-instructions for each product of fragments: so many, in the inner loop of ``gather`` for 3×3 filters on sm_90."""
+instructions for each product of fragments: this many, where ``gather`` has 3×3 filters, on sm_90."""
 
 OF_MMA = 6.4
 """Cycles that tensor cores take for such a product, in each of which a warp could issue an instruction: 4 on

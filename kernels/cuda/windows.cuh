@@ -3,14 +3,26 @@
 // over a window are unrolled, and all its pixels are on their way at a time. K = 0: they are what the
 // launcher says.
 #pragma once
+#include "divide.cuh"
 
 // What the launcher passes last. Padding is only the rows above and the columns left: the sizes say the rest.
-#define GEOMETRY                                                                                             \
-    int planes, int H, int W, int OH, int OW, int KH, int KW, int sh, int sw, int ph, int pw, int dh, int dw
+// by_columns and by_rows are those of the planes of the result, be that y or gx.
+#define BINS int planes, int H, int W, int OH, int OW, Divisor by_columns, Divisor by_rows
+#define GEOMETRY BINS, int KH, int KW, int sh, int sw, int ph, int pw, int dh, int dw
 
 #define TAKE_WHAT_IS_KNOWN                                                                                   \
     if (K)                                                                                                   \
     KH = KW = K, sh = sw = S, dh = dw = 1
+
+// Where a number of the result is.
+struct Place {
+    int plane, row, column;
+
+    __device__ __forceinline__ Place(int index, int columns, int rows, Divisor by_columns, Divisor by_rows) {
+        const int line = divide(index, by_columns);
+        plane = divide(line, by_rows), row = line - plane * rows, column = index - line * columns;
+    }
+};
 
 // Along one axis, from the pixel's side. A pixel is in few windows, and `p`, its place with padding counted,
 // says in which: window p / s is the last that may hold it, and the first is this many before that one.
