@@ -5,8 +5,8 @@
 It needs NVIDIA's compiler and disassembler (pip install nvidia-cuda-nvrtc nvidia-cuda-nvdisasm), but no GPU.
 Without an argument it lists what the kernels need on Hopper, for all the constants that a file is compiled
 with; those that never change, and those of 0, are left out. "threads" are how many a multiprocessor can hold
-at a time, as far as registers limit it. "loop" is how many instructions the loop has that multiplies most, and
-"multiply" how many of them do: single numbers or, on tensor cores, fragments.
+at a time, as far as registers limit it. "loop" counts the instructions of the loop that multiplies most, and
+"multiply" those that do: single numbers or, on tensor cores, fragments.
 """
 
 from __future__ import annotations

@@ -151,9 +151,9 @@ def test_sums_of_nothing_and_results_without_numbers(cupy):
 @pytest.mark.parametrize(
     ("M", "N", "K", "tile", "parts"),
     [
-        pytest.param(64, 4096, 25088, (32, 128), 16, id="VGG-16's first, a batch of 64"),
+        pytest.param(64, 4096, 25088, (64, 128), 32, id="VGG-16's first, a batch of 64"),
         pytest.param(4096, 25088, 64, (128, 128), 1, id="the gradient to its weights"),
-        pytest.param(64, 25088, 4096, (32, 128), 2, id="the gradient to its input"),
+        pytest.param(64, 25088, 4096, (64, 128), 5, id="the gradient to its input"),
         pytest.param(1, 4096, 25088, (32, 32), 16, id="a batch of one"),
         pytest.param(64, 1000, 2048, (32, 32), 16, id="ResNet-50's only one"),
         pytest.param(64, 120, 400, (32, 32), 3, id="LeNet-5's first"),

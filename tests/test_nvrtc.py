@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks a
 
 from benchmarks import cuda_resources, nvrtc, problem
 from minicnn.kernels import registered
+from minicnn.kernels.cuda import tensor
 from minicnn.kernels.cuda.compiling import declared
 from minicnn.kernels.cuda.sources import HERE, source
 
@@ -16,7 +17,7 @@ registered("cuda")  # imports all that declare sources
 
 needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason="needs NVRTC: pip install nvidia-cuda-nvrtc")
 
-MAY_SPILL = {"gather": 16}
+MAY_SPILL = {"gather": 16, "grad_input": 8}
 """Kernels of which a few bytes, so many, are known not to fit: better than half as many threads."""
 
 
@@ -28,7 +29,11 @@ def every_source():
     """Each file for each architecture; with the rest of its constants for one of them, for others if slow."""
     seen = set()
     for file, constants in declared():
+        table = dict(constants)
+        tile = tensor.Tile(*(table[name] for name in tensor.Tile._fields)) if "FP16" in table else None
         for architecture in nvrtc.ARCHITECTURES:
+            if tile and not tensor.fits(tile, int(architecture.removeprefix("sm_"))):
+                continue
             first = file not in seen or architecture == "sm_90"
             yield pytest.param(
                 *(file, constants, architecture),

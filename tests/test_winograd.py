@@ -11,7 +11,7 @@ from minicnn import backend, kernels
 from minicnn import functional as F
 from minicnn.kernels import Window
 from minicnn.kernels.numba.conv import choose
-from minicnn.kernels.numba.cook_toom import cook_toom
+from minicnn.kernels.winograd import cook_toom
 
 pytestmark = pytest.mark.skipif(
     backend.current_backend() != "numba", reason="compiled kernels are not in use"

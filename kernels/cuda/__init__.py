@@ -27,6 +27,7 @@ from minicnn.kernels.cuda import (
     parts,
     pool,
     tensor,
+    winograd,
 )
 
 __all__ = [
@@ -53,4 +54,5 @@ __all__ = [
     "parts",
     "pool",
     "tensor",
+    "winograd",
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from minicnn.kernels.cuda import depthwise, first_layer, tables, tensor
+import numpy as np
+
+from minicnn.kernels.cuda import depthwise, first_layer, tables, tensor, winograd
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.registry import chooser
 
@@ -16,15 +18,20 @@ registers save. A thread for each number of the result fetches every factor anew
 @chooser("conv2d.forward", "cuda")
 @chooser("conv2d.forward_clipped", "cuda")
 def for_forward(x: Any, w: Any, b: Any, g: Window, *bounds: Any) -> list[str]:
-    """What "auto" means for y, whose rows are output channels. Images of few channels have their kernel."""
+    """What "auto" means for y, whose rows are output channels.
+
+    Images of few channels have a kernel of their own, slower than tensor cores, where these may be used.
+    """
     names = choose(x, w.shape, g, w.shape[0] // g.groups)
-    return ["first", *names] if first_layer.suits(x, w, b, g) else names
+    if first_layer.suits(x, w, b, g) and names[0] not in tensor.TILES:
+        return ["first", *names]
+    return with_fewer_products(names, x, w, g, g.output_size(*x.shape[2:]))
 
 
 @chooser("conv2d.grad_input", "cuda")
 def for_grad_input(gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> list[str]:
     """What "auto" means for the gradient to x, whose rows are input channels."""
-    return choose(gy, w.shape, g, w.shape[1])
+    return with_fewer_products(choose(gy, w.shape, g, w.shape[1]), gy, w, g, x_shape[2:])
 
 
 @chooser("conv2d.grad_weight", "cuda")
@@ -34,6 +41,15 @@ def for_grad_weight(gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> lis
     It has few numbers, each of them a long sum: a thread for each would leave nearly all of a GPU idle.
     """
     return choose(gy, w_shape, g, max(FEW_ROWS, w_shape[0] // g.groups))
+
+
+def with_fewer_products(names: list[str], like: Any, w: Any, g: Window, size: tuple[int, int]) -> list[str]:
+    """Winograd's first, where exact tiles would be, and fewer products are worth its ways through memory.
+
+    Not in float64, which is there for its accuracy.
+    """
+    fits = winograd.suits(g) and like.dtype == np.float32 and names[0] == "tiled"
+    return ["winograd", *names] if fits and winograd.pays(*w.shape[:2], size) else names
 
 
 def choose(like: Any, w_shape: tuple[int, ...], g: Window, rows: int) -> list[str]:

@@ -74,7 +74,8 @@ template <int SIDE, bool ALONG_K> struct Operand {
 };
 
 // blockIdx.x is the tile, those of the same columns side by side; blockIdx.y is the part of the sum, of
-// `k_of_part` terms. Each part has a C of its own.
+// `k_of_part` terms; blockIdx.z is the product, of several that lie one after another. Each part of each has a C of
+// its own.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     gemm(const real *__restrict__ a, const real *__restrict__ b, const real *__restrict__ bias,
          real *__restrict__ c, int M, int N, int K, int k_of_part, int a_aligned, int b_aligned) {
@@ -83,6 +84,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     const int row_tiles = (M + BM - 1) / BM;
     const int first_row = blockIdx.x % row_tiles * BM, first_column = blockIdx.x / row_tiles * BN;
     const int begin = blockIdx.y * k_of_part, end = min(begin + k_of_part, K);
+    a += blockIdx.z * M * K, b += blockIdx.z * K * N;
     Operand<BM, A_ALONG_K> of_a = {a, M, K, first_row, a_aligned != 0};
     Operand<BN, B_ALONG_K> of_b = {b, N, K, first_column, b_aligned != 0};
 
@@ -98,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     real sum[TM][TN] = {};
     sum_over_slices(begin, end, bring, put, slice_a, slice_b, place, sum);
 
-    c += (long long)blockIdx.y * M * N;
+    c += (long long)(blockIdx.z * gridDim.y + blockIdx.y) * M * N;
     const bool whole = N % 4 == 0; // then four neighbours are all inside or all outside, and aligned
 #pragma unroll
     for (int i = 0; i < TM; ++i) {

@@ -19,6 +19,7 @@ FILE = "gemm.cu"
 TILES = {
     "float32": (
         Tile(128, 128, 32, 64, 8, 8, RESIDENT=2),  # 16 numbers fetched serve 64 multiplications
+        Tile(64, 128, 32, 64, 8, 8),
         Tile(32, 128, 32, 32, 8, 4, BK=16),  # a batch of few images, or too few large tiles for a GPU
         Tile(32, 32, 16, 32, 4, 4, BK=16),  # few outputs, as of LeNet-5: as many blocks as can be had
     ),
@@ -86,6 +87,17 @@ def product(
     args = (a, b, bias if number == 1 else None, parts, M, N, K, of_part, *more)
     launch(gemm, (tiles_of(tile, M, N), number), tile.threads, args, tile.shared)
     return add_parts(parts, C, bias)
+
+
+def products(A: Any, B: Any) -> Any:
+    """(P, M, K), (P, K, N) -> (P, M, N): P products in one launch, of plain arrays, and N a multiple of 4."""
+    (P, M, K), N = A.shape, B.shape[2]
+    C = empty((P, M, N), like=A)
+    tile = tile_for(M, N, P * K, C.dtype)
+    gemm, more = kernel_for(tile, LAYOUTS[1], (K % 4 == 0 and aligned(A), aligned(B)), A)
+    grid = tiles_of(tile, M, N), 1, P
+    launch(gemm, grid, tile.threads, (A, B, None, C, M, N, K, K, *more), tile.shared)
+    return C
 
 
 def as_it_lies(X: Any) -> tuple[Any, bool, bool]:

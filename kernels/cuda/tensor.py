@@ -81,9 +81,15 @@ OF_MMA = 6.4
 an H100 by its data sheet, 63 % of whose speed mma reaches (Luo et al. 2024, arXiv:2402.13499)."""
 
 
+def fits(tile: Tile, capability: int) -> bool:
+    """Whether a GPU has registers enough: two products in place of one, as on sm_75, take more of them."""
+    return capability >= FIRST["bf16"] or tile.BM * tile.BN <= 128 * 128
+
+
 def tile_for(name: str, rows: int, columns: int, products: int = 1) -> Tile:
     """The quickest, as instructions or tensor cores bound it."""
-    return quickest(TILES[name], rows, columns, products, lambda tile: max(OF_MMA, TILES[name][tile]))
+    costs = {tile: max(OF_MMA, cost) for tile, cost in TILES[name].items() if fits(tile, capability())}
+    return quickest(costs, rows, columns, products, costs.__getitem__)
 
 
 @functools.cache

@@ -16,13 +16,14 @@ import functools
 import numpy as np
 
 from minicnn.kernels.geometry import Phase, Window, phases
-from minicnn.kernels.numba import narrow, winograd
+from minicnn.kernels.numba import narrow
 from minicnn.kernels.numba.compiling import compiled, plain, share
 from minicnn.kernels.numba.gemm import BLOCK, correlate, packed, sweep
 from minicnn.kernels.numba.micro import PIXELS, tile_for
 from minicnn.kernels.numba.scratch import padded, scratch
 from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of
 from minicnn.kernels.registry import chooser, kernel
+from minicnn.kernels.winograd import is_for
 
 # A gradient to few weights is split by images into so many jobs, whose sums are then added. A fixed number,
 # not the number of cores, so that the result does not depend on the machine.
@@ -273,7 +274,7 @@ def choose(w_shape, g: Window, size, few: bool):
         return ["pointwise", "direct"]
     if few:
         return ["narrow", "direct"]
-    if not winograd.is_for(g) or min(w_shape[:2]) < FEW_CHANNELS:
+    if not is_for(g) or min(w_shape[:2]) < FEW_CHANNELS:
         return ["direct"]
     tiles = {m: -(-size[0] // m) * -(-size[1] // m) for m in (2, 4)}
     products = {"direct": 9 * size[0] * size[1], "winograd2": 16 * tiles[2], "winograd": 36 * tiles[4]}

@@ -8,7 +8,7 @@ points: six products. In two dimensions 36 take the place of 144. In the matrice
 
 turns a tile of m+2 by m+2 pixels x and a filter w into m by m outputs y. Summed over input channels, the
 ⊙ of each point is a matrix product over (tiles × channels), which register tiles compute. Bᵀ, G and Aᵀ
-follow from the points alone (cook_toom.py).
+follow from the points alone (kernels/winograd.py).
 
 The gradient to the input is a convolution with the filters turned by half a turn and their channels
 exchanged. In the gradient to the weights, it is the weights that are outputs (3×3), and a tile of gy
@@ -34,13 +34,14 @@ from numba import get_num_threads
 
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.numba.compiling import compiled, helper, plain, share
-from minicnn.kernels.numba.cook_toom import sandwich, tag
 from minicnn.kernels.numba.gemm import multiply, packed
 from minicnn.kernels.numba.micro import tile_for
+from minicnn.kernels.numba.sandwich import sandwich, tag
 from minicnn.kernels.numba.scratch import LINE, scratch
 from minicnn.kernels.numba.turning import FREE, bias_of, bounds_of, channels_last, turn
 from minicnn.kernels.numba.vectors import VECTOR_BYTES
 from minicnn.kernels.registry import kernel
+from minicnn.kernels.winograd import suits
 
 CACHE_BYTES, MOST_BYTES = 384 << 10, 8 << 20  # of transformed tiles at a time, for each core; in all
 BLOCK = 48  # tiles whose products one job holds: 36 · 48 · 16 numbers, in the second-level cache
@@ -256,17 +257,6 @@ def grad_weight(gy, x, w_shape, g: Window, *, m: int):
     outputs = scratch("winograd outputs", (threads, CHANNELS * 9, width), x.dtype)
     _weights(sums, n, held, width, outputs, gw, tag(3, m, "A"))
     return gw
-
-
-def suits(_, __, ___, g: Window, *____):
-    """Whether this is for the arguments of a kernel, of which the fourth says how windows move."""
-    return is_for(g)
-
-
-def is_for(g: Window) -> bool:
-    """Whether these windows move as Winograd's tiles can: 3×3, a pixel at a time."""
-    padded = max(max(sides) for sides in g.padding)
-    return g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and g.groups == 1 and padded <= 2
 
 
 PARTS: dict[str, Callable[..., Any]] = {

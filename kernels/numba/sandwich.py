@@ -1,61 +1,19 @@
-"""Winograd's matrices, and what multiplies tiles by them.
+"""What multiplies tiles by Winograd's matrices.
 
-A filter and a row of pixels are polynomials, and convolution is their product; the product is known from its
-values at as many points as it has coefficients. The matrices follow from the points (:func:`cook_toom`).
-They are small and known when a kernel is compiled: the machine code has their entries as constants, and
+These are small and known when a kernel is compiled: the machine code has their entries as constants, and
 nothing for those that are 0.
 """
 
 from __future__ import annotations
 
 import functools
-from fractions import Fraction
 from typing import Any
 
 from numba import types
 from numba.extending import intrinsic
 
 from minicnn.kernels.numba.vectors import Emitter
-
-POINTS = (0, 1, -1, 2, -2)
-Matrix = tuple[tuple[Fraction, ...], ...]
-
-
-def cook_toom(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
-    """Aᵀ (m, m+r−1), G (m+r−1, r) and Bᵀ (m+r−1, m+r−1) for m outputs of a filter of r taps.
-
-    The filter, as a polynomial, is evaluated at m + r − 2 points and at infinity (G); so are the outputs,
-    whose transposed problem this is (Aᵀ); Bᵀ interpolates, by Lagrange's polynomials.
-
-    >>> A, G, B = cook_toom(2, 3)
-    >>> [[int(number) for number in row] for row in A]
-    [[1, 1, 1, 0], [0, 1, -1, 1]]
-    """
-    points = [Fraction(p) for p in POINTS[: m + r - 2]]
-    n = len(points)
-    others = [[p for p in points if p != point] for point in points]
-    A = [[point**i for point in points] + [Fraction(i == m - 1)] for i in range(m)]
-    G = [
-        [point**i / _product([point - p for p in rest]) for i in range(r)]
-        for point, rest in zip(points, others, strict=True)
-    ]
-    G.append([Fraction(i == r - 1) for i in range(r)])
-    B = [_coefficients(rest) + [Fraction(0)] for rest in others] + [_coefficients(points)]
-    assert all(len(row) == n + 1 for row in B)
-    return tuple(map(tuple, A)), tuple(map(tuple, G)), tuple(map(tuple, B))
-
-
-def _product(numbers: list[Fraction]) -> Fraction:
-    return functools.reduce(lambda a, b: a * b, numbers, Fraction(1))
-
-
-def _coefficients(roots: list[Fraction]) -> list[Fraction]:
-    """Of the polynomial Π (x − root), from x⁰ on."""
-    found = [Fraction(1)]
-    for root in roots:
-        found = [a - root * b for a, b in zip([Fraction(0), *found], [*found, Fraction(0)], strict=True)]
-    return found
-
+from minicnn.kernels.winograd import Matrix, cook_toom
 
 # An intrinsic sees of its arguments only their types. A matrix is named to it by its number in this list, as
 # the length of a tuple.
