@@ -1,4 +1,4 @@
-"""Winograd's convolution by CUDA kernels, beyond test_conv.py's cases: parts of a batch, and when it is taken."""
+"""Winograd's convolution by CUDA kernels, beyond the cases of test_conv.py: parts of a batch, and choices."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from test_cuda_conv import PARTS, compare, on_device, parts, sabotage, window
 
 from minicnn import kernels
 from minicnn.kernels.cuda import gemm, winograd
+from minicnn.kernels.cuda.sources import source
 
 __all__ = ["cupy"]  # a fixture
 
@@ -20,7 +21,7 @@ CASES = [
 ROUNDING = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 4e-14}
 """Of a sum's size: some twenty times what the other kernels have, as values at points grow."""
 
-RAN_BY = ["winograd", "winograd", "tiled"]
+RAN_BY = 3 * ["winograd"]
 
 
 @pytest.mark.parametrize("few", [True, False])
@@ -29,33 +30,42 @@ RAN_BY = ["winograd", "winograd", "tiled"]
 def test_tiles_in_parts_and_all_together(cupy, monkeypatch, case, dtype, few):
     """As many tiles at a time as are allowed, and no more."""
     widths, products = [], gemm.products
-    monkeypatch.setattr(gemm, "products", lambda A, B: widths.append(B.shape[2]) or products(A, B))
+
+    def record(A, B, **settings):
+        widths.append(B.shape[2])
+        return products(A, B, **settings)
+
+    monkeypatch.setattr(gemm, "products", record)
     if few:
         monkeypatch.setattr(winograd, "CACHE", 0)
         monkeypatch.setattr(winograd, "FEWEST", 7)
-    ran_by = [*RAN_BY[:2], "naive"] if case.shapes[1][0] < 8 else RAN_BY
-    compare(cupy, case, "winograd", dtype, ROUNDING[np.dtype(dtype)], [*ran_by[:2], "tiled"])
+    compare(cupy, case, "winograd", dtype, ROUNDING[np.dtype(dtype)], RAN_BY)
     if few:
         assert set(widths) <= {4, 8}  # 7 is brought to a multiple of four, as is what is left
-        assert len(widths) > 2
+        assert len(widths) > 3
     else:
-        assert len(widths) == 2
+        assert len(widths) == 3
+
+
+SWAPPED = "*values = results[point % POINTS][point / POINTS]"
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"),
+    ("case", "right", "wrong"),
     [
-        ("point / POINTS][point % POINTS];\n}\n\n// y =", "point % POINTS][point / POINTS];\n}\n\n// y ="),
-        ("m[j][k] * half[i][k]", "m[j][k] * half[k][i]"),
-        ("turned ? 8 - i * 3 - j", "turned ? i * 3 + j"),
-        ("(row - n * TH) * M - top", "(row - n * TH) * M"),
-        ("if (ow + j < OW)", "if (ow + j <= OW)"),
+        (CASES[0], "*values = results[point / POINTS][point % POINTS]", SWAPPED),
+        (CASES[0], "m[j][k] * half[i][k]", "m[j][k] * half[k][i]"),
+        (CASES[0], "turned ? 8 - i * 3 - j", "turned ? i * 3 + j"),
+        (CASES[0], "tile.row * M - top", "tile.row * M"),
+        (CASES[0], "if (ow + j < OW)", "if (ow + j <= OW)"),
+        (CASES[2], "inside && unsigned(h + i)", "unsigned(h + i)"),  # five tiles, and place for eight
     ],
 )
-def test_every_index_matters(cupy, monkeypatch, right, wrong):
+def test_every_index_matters(cupy, monkeypatch, case, right, wrong):
+    assert source(winograd.FILE).count(right) == 1
     sabotage(monkeypatch, lambda text: text.replace(right, wrong))
     with pytest.raises((AssertionError, RuntimeError)):
-        test_tiles_in_parts_and_all_together(cupy, monkeypatch, CASES[0], np.float32, False)
+        test_tiles_in_parts_and_all_together(cupy, monkeypatch, case, np.float32, False)
 
 
 @pytest.mark.parametrize("bounds", [(0.0, np.inf), (-1.0, 1.0)])
@@ -75,7 +85,7 @@ def test_results_clipped_on_the_way(cupy, bounds):
         pytest.param((64, 64), (56, 56), True, id="ResNet's first"),
         pytest.param((512, 512), (7, 7), True, id="its last: tiles of 4 on 7 pixels waste a quarter"),
         pytest.param((16, 16), (32, 32), False, id="ResNet-20's first: more memory than arithmetic"),
-        pytest.param((32, 32), (16, 16), True, id="its second"),
+        pytest.param((32, 32), (16, 16), False, id="its second, by little"),
         pytest.param((64, 3), (224, 224), False, id="VGG's first"),
         pytest.param((256, 256), (2, 2), False, id="a tile that is larger than the image"),
     ],

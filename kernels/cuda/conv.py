@@ -25,13 +25,13 @@ def for_forward(x: Any, w: Any, b: Any, g: Window, *bounds: Any) -> list[str]:
     names = choose(x, w.shape, g, w.shape[0] // g.groups)
     if first_layer.suits(x, w, b, g) and names[0] not in tensor.TILES:
         return ["first", *names]
-    return with_fewer_products(names, x, w, g, g.output_size(*x.shape[2:]))
+    return with_fewer_products(names, x, w.shape, g, g.output_size(*x.shape[2:]))
 
 
 @chooser("conv2d.grad_input", "cuda")
 def for_grad_input(gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> list[str]:
     """What "auto" means for the gradient to x, whose rows are input channels."""
-    return with_fewer_products(choose(gy, w.shape, g, w.shape[1]), gy, w, g, x_shape[2:])
+    return with_fewer_products(choose(gy, w.shape, g, w.shape[1]), gy, w.shape, g, x_shape[2:])
 
 
 @chooser("conv2d.grad_weight", "cuda")
@@ -40,16 +40,19 @@ def for_grad_weight(gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> lis
 
     It has few numbers, each of them a long sum: a thread for each would leave nearly all of a GPU idle.
     """
-    return choose(gy, w_shape, g, max(FEW_ROWS, w_shape[0] // g.groups))
+    names = choose(gy, w_shape, g, max(FEW_ROWS, w_shape[0] // g.groups))
+    return with_fewer_products(names, gy, w_shape, g, gy.shape[2:])
 
 
-def with_fewer_products(names: list[str], like: Any, w: Any, g: Window, size: tuple[int, int]) -> list[str]:
+def with_fewer_products(
+    names: list[str], like: Any, w_shape: tuple[int, ...], g: Window, size: tuple[int, ...]
+) -> list[str]:
     """Winograd's first, where exact tiles would be, and fewer products are worth its ways through memory.
 
     Not in float64, which is there for its accuracy.
     """
     fits = winograd.suits(g) and like.dtype == np.float32 and names[0] == "tiled"
-    return ["winograd", *names] if fits and winograd.pays(*w.shape[:2], size) else names
+    return ["winograd", *names] if fits and winograd.pays(*w_shape[:2], size) else names
 
 
 def choose(like: Any, w_shape: tuple[int, ...], g: Window, rows: int) -> list[str]:

@@ -41,8 +41,8 @@ template <int SIDE, bool ALONG_K> struct Operand {
     static constexpr int ACROSS = (ALONG_K ? BK : SIDE) / 4; // threads side by side in memory
     static constexpr int LOADS = SIDE * BK / 4 / THREADS, STEP = THREADS / ACROSS, PITCH = SIDE + 4;
     const real *x;
-    int lines, K, first;
-    bool aligned; // whether four numbers can be fetched at a time
+    int begin, lines, K, first; // the matrix begins there, and the tile with that line
+    bool aligned;               // whether four numbers can be fetched at a time
     Four next[LOADS];
 
     __device__ __forceinline__ void bring(int k, int end) {
@@ -51,10 +51,10 @@ template <int SIDE, bool ALONG_K> struct Operand {
         for (int i = 0; i < LOADS; ++i) {
             if (ALONG_K) {
                 int line = first + down + i * STEP;
-                next[i] = four(x + line * K + k + at, line < lines ? end - k - at : 0, aligned);
+                next[i] = four(x + (begin + line * K + k + at), line < lines ? end - k - at : 0, aligned);
             } else {
                 int own_k = k + down + i * STEP;
-                next[i] = four(x + own_k * lines + first + at, own_k < end ? lines - first - at : 0, aligned);
+                next[i] = four(x + (begin + own_k * lines + first + at), own_k < end ? lines - first - at : 0, aligned);
             }
         }
     }
@@ -74,8 +74,8 @@ template <int SIDE, bool ALONG_K> struct Operand {
 };
 
 // blockIdx.x is the tile, those of the same columns side by side; blockIdx.y is the part of the sum, of
-// `k_of_part` terms; blockIdx.z is the product, of several that lie one after another. Each part of each has a C of
-// its own.
+// `k_of_part` terms; blockIdx.z is the product, of several that lie one after another. Each part has a C of its own,
+// or several, one after another.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     gemm(const real *__restrict__ a, const real *__restrict__ b, const real *__restrict__ bias,
          real *__restrict__ c, int M, int N, int K, int k_of_part, int a_aligned, int b_aligned) {
@@ -84,9 +84,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     const int row_tiles = (M + BM - 1) / BM;
     const int first_row = blockIdx.x % row_tiles * BM, first_column = blockIdx.x / row_tiles * BN;
     const int begin = blockIdx.y * k_of_part, end = min(begin + k_of_part, K);
-    a += blockIdx.z * M * K, b += blockIdx.z * K * N;
-    Operand<BM, A_ALONG_K> of_a = {a, M, K, first_row, a_aligned != 0};
-    Operand<BN, B_ALONG_K> of_b = {b, N, K, first_column, b_aligned != 0};
+    Operand<BM, A_ALONG_K> of_a = {a, int(blockIdx.z) * M * K, M, K, first_row, a_aligned != 0};
+    Operand<BN, B_ALONG_K> of_b = {b, int(blockIdx.z) * N * K, N, K, first_column, b_aligned != 0};
 
     auto bring = [&](int k) {
         of_a.bring(k, end);
@@ -100,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     real sum[TM][TN] = {};
     sum_over_slices(begin, end, bring, put, slice_a, slice_b, place, sum);
 
-    c += (long long)(blockIdx.z * gridDim.y + blockIdx.y) * M * N;
+    c += (long long)(blockIdx.y * gridDim.z + blockIdx.z) * M * N;
     const bool whole = N % 4 == 0; // then four neighbours are all inside or all outside, and aligned
 #pragma unroll
     for (int i = 0; i < TM; ++i) {

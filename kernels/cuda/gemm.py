@@ -89,14 +89,17 @@ def product(
     return add_parts(parts, C, bias)
 
 
-def products(A: Any, B: Any) -> Any:
-    """(P, M, K), (P, K, N) -> (P, M, N): P products in one launch, of plain arrays, and N a multiple of 4."""
-    (P, M, K), N = A.shape, B.shape[2]
-    C = empty((P, M, N), like=A)
-    tile = tile_for(M, N, P * K, C.dtype)
-    gemm, more = kernel_for(tile, LAYOUTS[1], (K % 4 == 0 and aligned(A), aligned(B)), A)
-    grid = tiles_of(tile, M, N), 1, P
-    launch(gemm, grid, tile.threads, (A, B, None, C, M, N, K, K, *more), tile.shared)
+def products(A: Any, B: Any, along_k: bool = False, in_parts: bool = False) -> Any:
+    """P products in one launch: (P, M, K), (P, K, N) or, along k, (P, N, K) -> (parts, P, M, N), to be added.
+
+    Of plain arrays, the rows of B being a multiple of four.
+    """
+    (P, M, K), N = A.shape, B.shape[1 if along_k else 2]
+    tile = tile_for(M, N, P * K, A.dtype)
+    number, of_part = parts_for(tile, P * M, N, K) if in_parts else (1, K)
+    C = empty((number, P, M, N), like=A)
+    gemm, more = kernel_for(tile, LAYOUTS[not along_k], (K % 4 == 0 and aligned(A), aligned(B)), A)
+    launch(gemm, (tiles_of(tile, M, N), number, P), tile.threads, (A, B, None, C, M, N, K, of_part, *more))
     return C
 
 

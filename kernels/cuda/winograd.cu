@@ -1,10 +1,12 @@
 // Winograd's convolution of 3×3 filters: a quarter of the multiplications (see kernels/winograd.py and, for how it
 // works, numba/winograd.py).
 //
-//     y = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A        for each tile of M×M outputs, at POINTS×POINTS points
+//     y  = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A           for each tile of M×M outputs, at POINTS×POINTS points
+//     gx likewise, of gy and filters turned by half a turn
+//     gw = A₃ᵀ [ Σ_tiles (G₃ gy G₃ᵀ) ⊙ (Bᵀ x B) ] A₃   3×3 outputs: it is gy's tile that takes the filter's part
 //
-// The sum over channels is, for each of the 36 points, a product of two matrices, filters × channels and channels ×
-// tiles: gemm.cu computes all of them in one launch. This file is the way there and back. A CPU transforms as many
+// The sum is, for each of the 36 points, a product of two matrices, such as filters × channels and channels × tiles:
+// gemm.cu computes all of them in one launch. This file is the way there and back. A CPU transforms as many
 // tiles as its cache holds and multiplies them at once; here too, the launcher takes so many tiles at a time that
 // the values at the points, more than twice as many as pixels, mostly stay in the GPU's cache.
 //
@@ -64,51 +66,79 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         values[point * rows * K + index] = at_points[point / POINTS][point % POINTS];
 }
 
-// values[point][c][tile] = (Bᵀ x B)[point] for `count` tiles from `first` on, and place for `pitch`. blockIdx.y is the
-// channel; tiles are numbered through all images, TH×TW of them in each.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    tiles(const real *__restrict__ x, real *__restrict__ values, int first, int count, int pitch, int C, int H,
-          int W, int TH, int TW, int top, int left, Divisor by_TW, Divisor by_TH) {
-    const int tile = blockIdx.x * THREADS + threadIdx.x, c = blockIdx.y;
-    if (tile >= count)
-        return;
-    const int row = divide(first + tile, by_TW), n = divide(row, by_TH);
-    const int h = (row - n * TH) * M - top, v = (first + tile - row * TW) * M - left;
-    const real BT[POINTS][POINTS] = OF_TILES;
-    real pixels[POINTS][POINTS], at_points[POINTS][POINTS];
-    x += ((n * C + c) * H + h) * W + v;
+// What the launcher says of tiles: those from `first` on, `count` of them, and place for `pitch`; they are numbered
+// through all images, TH×TW of them in each.
+#define TILES int first, int count, int pitch, int TH, int TW, Divisor by_TW, Divisor by_TH
+
+// Where this thread's tile is. Beyond the last there are zeros, which sums over tiles are to contain.
+struct Tile {
+    int number, n, row, column;
+    bool inside;
+
+    __device__ __forceinline__ Tile(TILES) : number(blockIdx.x * THREADS + threadIdx.x), inside(number < count) {
+        const int line = divide(first + number, by_TW);
+        n = divide(line, by_TH), row = line - n * TH, column = first + number - line * TW;
+    }
+};
+
+// values[point][channel][tile] = (m x mᵀ)[point]. The tile begins at (h, v), of a plane of H×W numbers at `plane`.
+template <int SIDE>
+__device__ __forceinline__ void at_points(const real (&m)[POINTS][SIDE], const real *x, int plane, int h, int v, int H,
+                                          int W, bool inside, real *values, int apart) {
+    real pixels[SIDE][SIDE], results[POINTS][POINTS];
+    x += plane + h * W + v;
 #pragma unroll
-    for (int i = 0; i < POINTS; ++i, x += W)
+    for (int i = 0; i < SIDE; ++i, x += W)
 #pragma unroll
-        for (int j = 0; j < POINTS; ++j) {
-            bool inside = unsigned(h + i) < unsigned(H) && unsigned(v + j) < unsigned(W);
-            pixels[i][j] = inside ? x[j] : real(0);
+        for (int j = 0; j < SIDE; ++j) {
+            bool there = inside && unsigned(h + i) < unsigned(H) && unsigned(v + j) < unsigned(W);
+            pixels[i][j] = there ? x[j] : real(0);
         }
-    sandwich(BT, pixels, at_points);
-    values += c * pitch + tile;
+    sandwich(m, pixels, results);
 #pragma unroll
-    for (int point = 0; point < POINTS * POINTS; ++point, values += C * pitch)
-        *values = at_points[point / POINTS][point % POINTS];
+    for (int point = 0; point < POINTS * POINTS; ++point, values += apart)
+        *values = results[point / POINTS][point % POINTS];
+}
+
+// Of tiles of x: blockIdx.y is the channel.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    tiles(const real *__restrict__ x, real *__restrict__ values, int C, int H, int W, int top, int left, TILES) {
+    const Tile tile(first, count, pitch, TH, TW, by_TW, by_TH);
+    const real BT[POINTS][POINTS] = OF_TILES;
+    const int c = blockIdx.y;
+    if (tile.number < pitch)
+        at_points(BT, x, (tile.n * C + c) * H * W, tile.row * M - top, tile.column * M - left, H, W, tile.inside,
+                  values + c * pitch + tile.number, C * pitch);
+}
+
+// Of tiles of gy: blockIdx.y is the output channel.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    gradients(const real *__restrict__ gy, real *__restrict__ values, int OC, int OH, int OW, TILES) {
+    const Tile tile(first, count, pitch, TH, TW, by_TW, by_TH);
+    const real G3[POINTS][M] = OF_GRADIENTS;
+    const int oc = blockIdx.y;
+    if (tile.number < pitch)
+        at_points(G3, gy, (tile.n * OC + oc) * OH * OW, tile.row * M, tile.column * M, OH, OW, tile.inside,
+                  values + oc * pitch + tile.number, OC * pitch);
 }
 
 // y = Aᵀ [products] A + b, clipped to low … high, for the same tiles. blockIdx.y is the output channel.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    outputs(const real *__restrict__ products, const real *__restrict__ b, real *__restrict__ y, int first, int count,
-            int pitch, int OC, int OH, int OW, int TH, int TW, Divisor by_TW, Divisor by_TH, real low, real high) {
-    const int tile = blockIdx.x * THREADS + threadIdx.x, oc = blockIdx.y;
-    if (tile >= count)
+    outputs(const real *__restrict__ products, const real *__restrict__ b, real *__restrict__ y, int OC, int OH,
+            int OW, real low, real high, TILES) {
+    const Tile tile(first, count, pitch, TH, TW, by_TW, by_TH);
+    if (!tile.inside)
         return;
-    const int row = divide(first + tile, by_TW), n = divide(row, by_TH);
-    const int oh = (row - n * TH) * M, ow = (first + tile - row * TW) * M;
+    const int oc = blockIdx.y, oh = tile.row * M, ow = tile.column * M;
     const real AT[M][POINTS] = OF_OUTPUTS;
-    real at_points[POINTS][POINTS], pixels[M][M];
-    products += oc * pitch + tile;
+    real results[POINTS][POINTS], pixels[M][M];
+    products += oc * pitch + tile.number;
 #pragma unroll
     for (int point = 0; point < POINTS * POINTS; ++point, products += OC * pitch)
-        at_points[point / POINTS][point % POINTS] = *products;
-    sandwich(AT, at_points, pixels);
+        results[point / POINTS][point % POINTS] = *products;
+    sandwich(AT, results, pixels);
     const real bias = b ? b[oc] : real(0);
-    y += ((n * OC + oc) * OH + oh) * OW + ow;
+    y += ((tile.n * OC + oc) * OH + oh) * OW + ow;
 #pragma unroll
     for (int i = 0; i < M; ++i, y += OW) {
         Four four;
@@ -129,4 +159,23 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             if (ow + j < OW)
                 y[j] = four.of[j];
     }
+}
+
+// gw = A₃ᵀ [sums] A₃, for each of `filters` filters of one channel; there are sums of so many parts of the tiles.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    weights(const real *__restrict__ sums, real *__restrict__ gw, int parts, int filters) {
+    const int filter = blockIdx.x * THREADS + threadIdx.x;
+    if (filter >= filters)
+        return;
+    const real A3T[3][POINTS] = OF_WEIGHTS;
+    real results[POINTS][POINTS] = {}, taps[3][3];
+    sums += filter;
+    for (int part = 0; part < parts; ++part)
+#pragma unroll
+        for (int point = 0; point < POINTS * POINTS; ++point, sums += filters)
+            results[point / POINTS][point % POINTS] += *sums;
+    sandwich(A3T, results, taps);
+#pragma unroll
+    for (int tap = 0; tap < 9; ++tap)
+        gw[filter * 9 + tap] = taps[tap / 3][tap % 3];
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from minicnn.kernels.cuda import gemm
 from minicnn.kernels.cuda.arrays import FREE, empty, plain
 from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
 from minicnn.kernels.cuda.divide import divisor
+from minicnn.kernels.cuda.parts import add_parts
 from minicnn.kernels.geometry import Window
 from minicnn.kernels.registry import kernel
 from minicnn.kernels.winograd import Matrix, cook_toom, suits
@@ -31,9 +33,10 @@ def initialiser(matrix: Matrix) -> str:
     return "{{" + "}, {".join(rows) + "}}"
 
 
-NAMES = ("OF_OUTPUTS", "OF_FILTERS", "OF_TILES")  # Aᵀ, G and Bᵀ
-CONSTANTS: dict[str, str | int] = {"M": M, "THREADS": THREADS}
-CONSTANTS |= {name: initialiser(matrix) for name, matrix in zip(NAMES, cook_toom(M, 3), strict=True)}
+MATRICES = dict(zip(("OF_OUTPUTS", "OF_FILTERS", "OF_TILES"), cook_toom(M, 3), strict=True))  # Aᵀ, G, Bᵀ
+MATRICES |= dict(zip(("OF_WEIGHTS", "OF_GRADIENTS"), cook_toom(3, M), strict=False))  # A₃ᵀ, G₃; the same Bᵀ
+CONSTANTS: dict[str, str | int] = {name: initialiser(matrix) for name, matrix in MATRICES.items()}
+CONSTANTS |= {"M": M, "THREADS": THREADS}
 declare(FILE, ("float32", "float64"), CONSTANTS)
 
 
@@ -42,24 +45,33 @@ def run(name: str, grid: int | tuple[int, ...], like: Any, args: tuple[Any, ...]
     launch(function(FILE, name, like.dtype, **CONSTANTS), grid, THREADS, args)
 
 
-def convolution(x: Any, filters: Any, b: Any, padding: tuple, size: tuple[int, int], bounds: Any) -> Any:
-    """x (N, C, H, W) with filters at the points (POINTS, OC, C) -> (N, OC, *size), some tiles at a time."""
-    (N, C, H, W), OC = x.shape, filters.shape[1]
-    y = empty((N, OC, *size), like=x)
+def tiles_at_a_time(N: int, size: tuple[int, int], channels: int, itemsize: int) -> Iterator[tuple[Any, ...]]:
+    """What kernels are told of tiles of outputs, some at a time: the first, how many, a row's length, …"""
     TH, TW = blocks(size[0], M), blocks(size[1], M)
-    by = divisor(TW), divisor(TH)
-    most = max(FEWEST, CACHE // (POINTS * (C + OC) * x.itemsize))
-    limits = [x.dtype.type(bound) for bound in bounds]
-    (top, _), (left, _) = padding
+    most = max(FEWEST, CACHE // (POINTS * channels * itemsize))
     for first in range(0, N * TH * TW, most):
         count = min(most, N * TH * TW - first)
         pitch = blocks(count, 4) * 4  # gemm.cu fetches four at once
-        values = empty((POINTS, C, pitch), like=x)
-        threads = blocks(count, THREADS)
-        run("tiles", (threads, C), x, (x, values, first, count, pitch, C, H, W, TH, TW, top, left, *by))
-        products = gemm.products(filters, values)
-        args = (products, b, y, first, count, pitch, OC, *size, TH, TW, *by, *limits)
-        run("outputs", (threads, OC), x, args)
+        yield first, count, pitch, TH, TW, divisor(TW), divisor(TH)
+
+
+def at_points(name: str, x: Any, tiles: tuple[Any, ...], *padding: int) -> Any:
+    """(POINTS, C, pitch): the values at the points of such tiles of (N, C, H, W)."""
+    (_, C, H, W), pitch = x.shape, tiles[2]
+    values = empty((POINTS, C, pitch), like=x)
+    run(name, (blocks(pitch, THREADS), C), x, (x, values, C, H, W, *padding, *tiles))
+    return values
+
+
+def convolution(x: Any, filters: Any, b: Any, padding: tuple, size: tuple[int, int], bounds: Any) -> Any:
+    """x (N, C, H, W) with filters at the points (POINTS, OC, C) -> (N, OC, *size)."""
+    (N, C), OC = x.shape[:2], filters.shape[1]
+    y = empty((N, OC, *size), like=x)
+    limits = [x.dtype.type(bound) for bound in bounds]
+    (top, _), (left, _) = padding
+    for tiles in tiles_at_a_time(N, size, C + OC, x.itemsize):
+        products = gemm.products(filters, at_points("tiles", x, tiles, top, left))
+        run("outputs", (blocks(tiles[1], THREADS), OC), x, (products, b, y, OC, *size, *limits, *tiles))
     return y
 
 
@@ -86,6 +98,21 @@ def grad_input(gy: Any, w: Any, x_shape: tuple[int, ...], g: Window) -> Any:
     filters = filters_at_points(w, C, OC, (9, 9 * C), True)
     padding = tuple((2 - before, 2 - after) for before, after in g.padding)
     return convolution(plain(gy), filters, None, padding, x_shape[2:], FREE)
+
+
+@kernel("conv2d.grad_weight", "cuda", "winograd", suits)
+def grad_weight(gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> Any:
+    """The gradient of the loss to w, given the gradient gy to y: (OC, C, 3, 3)."""
+    (OC, C), (N, _, *size) = w_shape[:2], gy.shape
+    (top, _), (left, _) = g.padding
+    gy, x, gw = plain(gy), plain(x), empty(w_shape, like=gy)
+    every = list(tiles_at_a_time(N, (size[0], size[1]), C + OC, x.itemsize))
+    sums = empty((len(every), POINTS, OC, C), like=gy)
+    for part, tiles in enumerate(every):
+        values = at_points("gradients", gy, tiles), at_points("tiles", x, tiles, top, left)
+        add_parts(gemm.products(*values, along_k=True, in_parts=True), sums[part])
+    run("weights", blocks(OC * C, THREADS), gy, (sums, gw, len(every), OC * C))
+    return gw
 
 
 def pays(channels: int, outputs: int, size: tuple[int, int]) -> bool:
