@@ -50,10 +50,10 @@ from benchmarks.workers import Worker
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 OF_THE_CPU = (
     *("test_benchmarks", "test_cuda_on_cpu", "test_data", "test_download", "test_emulator", "test_house"),
-    *("test_idx", "test_loader", "test_mnist", "test_numba", "test_nvrtc", "test_threads"),
+    *("test_idx", "test_loader", "test_mnist", "test_numba", "test_nvrtc", "test_sass", "test_threads"),
     "test_parity",  # which is a step of its own
 )
-TESTED = ("conv", "linear", "tensor", "pool", "norm", "lrn", "cat", "optim")
+TESTED = ("conv", "winograd", "linear", "tensor", "pool", "norm", "lrn", "cat", "optim")
 KERNEL_TESTS = [f"tests/test_cuda_{name}.py" for name in TESTED]
 QUICK = ("tests/test_cuda_norm.py", "-k", "test_a_constant_has_no_variance")
 WITHOUT_POOL = "import cupy, pytest, sys; cupy.cuda.set_allocator(None); sys.exit(pytest.main(sys.argv[1:]))"
