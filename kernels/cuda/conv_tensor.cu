@@ -26,7 +26,7 @@ __device__ __forceinline__ From number_at(const float *x, Window window, Tap tap
 
 struct Weights { // the rows of gather's product
     typedef int Line;
-    typedef int K;
+    typedef Step K;
     const float *w;
     const int *weights;
     int first, rows, row_weights, group, count;
@@ -34,8 +34,8 @@ struct Weights { // the rows of gather's product
     __device__ __forceinline__ int of_line(int line) const {
         return group + min(first + line, rows - 1) * row_weights;
     }
-    __device__ __forceinline__ int of_k(int k) const { return k < count ? A_WIDE ? k : weights[k] : -1; }
-    __device__ __forceinline__ From number(int line, int k) const { return number_at(w, line, k); }
+    __device__ __forceinline__ Step of_k(int k) const { return {A_WIDE ? k : weights[k], k < count}; }
+    __device__ __forceinline__ From number(int line, Step k) const { return number_at(w, line, k); }
 };
 
 struct Pixels { // its columns
@@ -126,7 +126,7 @@ struct Planes {
 
 struct Gradients { // the rows of grad_weight's product: gy
     typedef int Line;
-    typedef int K;
+    typedef Step K;
     const float *gy;
     Planes planes;
     int first, rows, group, OC;
@@ -134,10 +134,10 @@ struct Gradients { // the rows of grad_weight's product: gy
     __device__ __forceinline__ int of_line(int line) const {
         return (group + min(first + line, rows - 1)) * planes.plane;
     }
-    __device__ __forceinline__ int of_k(int pixel) const {
-        return pixel < planes.end ? planes.image(pixel) * (OC - 1) * planes.plane + pixel : -1;
+    __device__ __forceinline__ Step of_k(int pixel) const {
+        return {planes.image(pixel) * (OC - 1) * planes.plane + pixel, pixel < planes.end};
     }
-    __device__ __forceinline__ From number(int line, int k) const { return number_at(gy, line, k); }
+    __device__ __forceinline__ From number(int line, Step k) const { return number_at(gy, line, k); }
 };
 
 struct Image { // its columns: x

@@ -13,7 +13,7 @@
 // The rows of A or the columns of B, of which a block has those from `first` on.
 template <bool ALONG_K> struct Matrix {
     typedef int Line;
-    typedef int K;
+    typedef Step K;
     const float *x;
     int lines, depth, first, end; // the sum ends at `end`; in memory, it goes on to `depth`
 
@@ -21,8 +21,8 @@ template <bool ALONG_K> struct Matrix {
     __device__ __forceinline__ int of_line(int line) const {
         return min(first + line, lines - (WIDE && !ALONG_K ? 4 : 1)) * (ALONG_K ? depth : 1);
     }
-    __device__ __forceinline__ int of_k(int k) const { return k < end ? k * (ALONG_K ? 1 : lines) : -1; }
-    __device__ __forceinline__ From number(int line, int k) const { return number_at(x, line, k); }
+    __device__ __forceinline__ Step of_k(int k) const { return {k * (ALONG_K ? 1 : lines), k < end}; }
+    __device__ __forceinline__ From number(int line, Step k) const { return number_at(x, line, k); }
 };
 
 // blockIdx.x is the tile, those of the same columns side by side; blockIdx.y is the part of the sum, of

@@ -133,8 +133,12 @@ struct From {
     bool valid;
 };
 
-// A number to which the line and k each know their part of the way; −1 if there is no such k.
-__device__ __forceinline__ From number_at(const float *x, int line, int k) { return {x + (line + k), k >= 0}; }
+// What is to be known of a k where numbers lie in lines: its part of the way to them, and whether there is such a k.
+struct Step {
+    int away;
+    bool there;
+};
+__device__ __forceinline__ From number_at(const float *x, int line, Step k) { return {x + (line + k.away), k.there}; }
 
 // What this thread brings of an operand's slices. Lines says where its numbers are: of_line(line) and of_k(k)
 // what is to be known of a line (of those of the block) and of a k, number(line, k) the rest. A thread brings the
