@@ -208,7 +208,7 @@ def test_the_instructions_of_older_gpus(cupy, monkeypatch):
 
 SOME, ALL = WIDE[0], WIDE[2]  # four pixels come at once in neither pass of the first, in all of the second
 SABOTAGES = [
-    (SOME, "matrix = lane / 8, below = OF_B ? matrix / 2", "matrix = lane / 8, below = OF_B ? matrix % 2"),
+    (SOME, "below = OF_B ? matrix / 2", "below = OF_B ? matrix % 2"),
     (SOME, "matrix / 2 : matrix % 2, deeper", "matrix / 2 : matrix / 2, deeper"),
     (SOME, "lane % 8 + below * 8", "lane % 8 + deeper * 8"),
     (SOME, "below = OF_B ? e / 2", "below = OF_B ? e % 2"),

@@ -28,7 +28,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     TAKE_WHAT_IS_KNOWN;
     EACH(index, planes * OH * OW * LANES) {
         const unsigned window = index / LANES;
-        const Place at(window, OW, OH, by_columns, by_rows);
+        const InPlane at(window, OH, OW, by_rows, by_columns);
         const int top = at.row * sh - ph, left = at.column * sw - pw;
         const real *image = x + at.plane * (H * W);
         real sum = 0;
@@ -49,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     TAKE_WHAT_IS_KNOWN;
     const int before_h = windows_before(KH, sh, dh), before_v = windows_before(KW, sw, dw);
     EACH(index, planes * H * W) {
-        const Place at(index, W, H, by_columns, by_rows);
+        const InPlane at(index, H, W, by_rows, by_columns);
         const int h = at.row + ph, v = at.column + pw;
         const real *g = gy + at.plane * (OH * OW);
         real sum = 0;
@@ -71,7 +71,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     adaptive_forward(const real *__restrict__ x, real *__restrict__ y, BINS) {
     EACH(index, planes * OH * OW * LANES) {
         const unsigned bin = index / LANES;
-        const Place at(bin, OW, OH, by_columns, by_rows);
+        const InPlane at(bin, OH, OW, by_rows, by_columns);
         const int top = begin_of(at.row, OH, H), left = begin_of(at.column, OW, W);
         const int height = end_of(at.row, OH, H) - top, width = end_of(at.column, OW, W) - left;
         const real *corner = x + at.plane * (H * W) + top * W + left;
@@ -87,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     adaptive_backward(const real *__restrict__ gy, real *__restrict__ gx, BINS) {
     EACH(index, planes * H * W) {
-        const Place at(index, W, H, by_columns, by_rows);
+        const InPlane at(index, H, W, by_rows, by_columns);
         const int h = at.row, v = at.column;
         const real *g = gy + at.plane * (OH * OW);
         real sum = 0;

@@ -52,7 +52,7 @@ def with_fewer_products(
     Not in float64, which is there for its accuracy.
     """
     fits = winograd.suits(g) and like.dtype == np.float32 and names[0] == "tiled"
-    return ["winograd", *names] if fits and winograd.pays(*w_shape[:2], size) else names
+    return ["winograd", *names] if fits and winograd.pays(w_shape[0], w_shape[1], size) else names
 
 
 def choose(like: Any, w_shape: tuple[int, ...], g: Window, rows: int) -> list[str]:

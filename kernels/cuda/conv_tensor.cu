@@ -162,15 +162,15 @@ struct Image { // its columns: x
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
                 const Tap *__restrict__ taps, const Window *__restrict__ windows, int K, int pixels_of_part,
-                int N, int C, int x_plane, int OC, int OH, int OW, int groups, Divisor by_plane, Divisor by_row,
-                const unsigned *__restrict__ largest) {
+                int N, int C, int x_plane, int OC, int OH, int OW, int groups, Divisor by_plane,
+                Divisor by_row, const unsigned *__restrict__ largest) {
     const int M = OC / groups, group = blockIdx.z, row_tiles = (M + BM - 1) / BM, plane = OH * OW;
     const int first_row = blockIdx.x % row_tiles * BM, first_column = blockIdx.x / row_tiles * BN;
     const int begin = blockIdx.y * pixels_of_part, end = min(begin + pixels_of_part, N * plane);
     const Planes planes = {end, plane, OH, OW, by_plane, by_row};
     const Gradients rows_of_gy = {gy, planes, first_row, M, group * M, OC};
-    const Image columns_of_x = {x,            taps, windows,     planes,
-                                first_column, K,    C * x_plane, group * (C / groups) * x_plane};
+    const Image columns_of_x = {
+        x, taps, windows, planes, first_column, K, C * x_plane, group * (C / groups) * x_plane};
     const Place place;
     const Scale scale = scale_for(largest);
     Sum sum = {};

@@ -40,9 +40,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
         weights_of_row[i] = group * group_weights + row * row_weights;
     }
     const int pixel = min(first_pixel + int(threadIdx.x) % BN, N * pixels - 1), inside = pixel % pixels;
-    const Window window = window_at(windows + phases->first_window, inside / phases->columns, phases->rows,
-                                    inside % phases->columns,
-                                    (pixel / pixels * SC + group * (SC / groups)) * s_plane);
+    const Window window =
+        window_at(windows + phases->first_window, inside / phases->columns, phases->rows,
+                  inside % phases->columns, (pixel / pixels * SC + group * (SC / groups)) * s_plane);
     real a_next[A_LOADS], b_next[B_LOADS];
 
     auto bring = [&](int k) {

@@ -12,25 +12,15 @@
 
 #define WINDOW ((ROWS - 1) * S + K) // rows of the source under ROWS outputs
 
-// A column of a strip of a plane, of which there are so many, one after another.
-struct Place {
-    int plane, strip, column;
-
-    __device__ __forceinline__ Place(int index, int columns, int strips, Divisor by_columns, Divisor by_strips) {
-        const int row = divide(index, by_columns);
-        plane = divide(row, by_strips), strip = row - plane * strips, column = index - row * columns;
-    }
-};
-
 // blockIdx.x and threadIdx.x number the columns of all strips of all planes of y. C channels have OC filters.
 extern "C" __global__ void __launch_bounds__(THREADS)
     forward(const real *__restrict__ x, const real *__restrict__ w, const real *__restrict__ b,
             real *__restrict__ y, int planes, int OC, int H, int W, int OH, int OW, int ph, int pw, real low,
             real high, Divisor by_OW, Divisor by_strips, Divisor by_OC, Divisor by_multiplier) {
-    const Place at(blockIdx.x * THREADS + threadIdx.x, OW, (OH + ROWS - 1) / ROWS, by_OW, by_strips);
+    const InPlane at(blockIdx.x * THREADS + threadIdx.x, (OH + ROWS - 1) / ROWS, OW, by_strips, by_OW);
     if (at.plane >= planes)
         return;
-    const int oh = at.strip * ROWS, oc = at.plane - divide(at.plane, by_OC) * OC;
+    const int oh = at.row * ROWS, oc = at.plane - divide(at.plane, by_OC) * OC;
     const int first_h = oh * S - ph, first_v = at.column * S - pw;
     x += (divide(at.plane, by_multiplier) * H + first_h) * W + first_v;
     y += (at.plane * OH + oh) * OW + at.column;
@@ -74,11 +64,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     grad_input(const real *__restrict__ gy, const real *__restrict__ w, real *__restrict__ gx, int planes,
                int C, int multiplier, int H, int W, int OH, int OW, int ph, int pw, int cells_h, int cells_v,
                Divisor by_cells, Divisor by_strips, Divisor by_C) {
-    const Place at(blockIdx.x * THREADS + threadIdx.x, cells_v, (cells_h + ROWS - 1) / ROWS, by_cells, by_strips);
+    const int strips = (cells_h + ROWS - 1) / ROWS;
+    const InPlane at(blockIdx.x * THREADS + threadIdx.x, strips, cells_v, by_strips, by_cells);
     if (at.plane >= planes)
         return;
     const int c = at.plane - divide(at.plane, by_C) * C;
-    const int q_h = ph / S + at.strip * ROWS, q_v = pw / S + at.column;
+    const int q_h = ph / S + at.row * ROWS, q_v = pw / S + at.column;
     const int first_h = q_h - (TAPS - 1), first_v = q_v - (TAPS - 1);
     gy += (at.plane * multiplier * OH + first_h) * OW + first_v;
     w += c * multiplier * K * K;
@@ -119,15 +110,15 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // warps.
 extern "C" __global__ void __launch_bounds__(THREADS)
     grad_weight(const real *__restrict__ gy, const real *__restrict__ x, real *__restrict__ parts,
-                int of_part, int N, int OC, int C, int multiplier, int H, int W, int OH, int OW, int ph, int pw,
-                Divisor by_OW, Divisor by_strips) {
+                int of_part, int N, int OC, int C, int multiplier, int H, int W, int OH, int OW, int ph,
+                int pw, Divisor by_OW, Divisor by_strips) {
     __shared__ real of_warps[THREADS / 32][K * K];
     const int oc = blockIdx.x, c = oc / multiplier, strips = (OH + ROWS - 1) / ROWS;
     const int end = min(int(blockIdx.y + 1) * of_part, N * strips * OW);
     real sum[K * K] = {};
     for (int index = blockIdx.y * of_part + threadIdx.x; index < end; index += THREADS) {
-        const Place at(index, OW, strips, by_OW, by_strips);
-        const int n = at.plane, oh = at.strip * ROWS, first_h = oh * S - ph, first_v = at.column * S - pw;
+        const InPlane at(index, strips, OW, by_strips, by_OW);
+        const int n = at.plane, oh = at.row * ROWS, first_h = oh * S - ph, first_v = at.column * S - pw;
         const real *of_gy = gy + ((n * OC + oc) * OH + oh) * OW + at.column;
         const real *of_x = x + ((n * C + c) * H + first_h) * W + first_v;
         real g[ROWS];

@@ -54,7 +54,8 @@ template <int SIDE, bool ALONG_K> struct Operand {
                 next[i] = four(x + (begin + line * K + k + at), line < lines ? end - k - at : 0, aligned);
             } else {
                 int own_k = k + down + i * STEP;
-                next[i] = four(x + (begin + own_k * lines + first + at), own_k < end ? lines - first - at : 0, aligned);
+                next[i] = four(x + (begin + own_k * lines + first + at), own_k < end ? lines - first - at : 0,
+                               aligned);
             }
         }
     }
@@ -74,8 +75,8 @@ template <int SIDE, bool ALONG_K> struct Operand {
 };
 
 // blockIdx.x is the tile, those of the same columns side by side; blockIdx.y is the part of the sum, of
-// `k_of_part` terms; blockIdx.z is the product, of several that lie one after another. Each part has a C of its own,
-// or several, one after another.
+// `k_of_part` terms; blockIdx.z is the product, of several that lie one after another. Each part has a C of
+// its own, or several, one after another.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     gemm(const real *__restrict__ a, const real *__restrict__ b, const real *__restrict__ bias,
          real *__restrict__ c, int M, int N, int K, int k_of_part, int a_aligned, int b_aligned) {

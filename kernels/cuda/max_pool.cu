@@ -22,7 +22,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             GEOMETRY) {
     TAKE_WHAT_IS_KNOWN;
     EACH(index, planes * OH * OW) {
-        const Place at(index, OW, OH, by_columns, by_rows);
+        const InPlane at(index, OH, OW, by_rows, by_columns);
         const int top = at.row * sh - ph, left = at.column * sw - pw;
         const real *image = x + at.plane * (H * W);
         real largest = lowest;
@@ -48,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     TAKE_WHAT_IS_KNOWN;
     const int before_h = windows_before(KH, sh, dh), before_v = windows_before(KW, sw, dw);
     EACH(index, planes * H * W) {
-        const Place at(index, W, H, by_columns, by_rows);
+        const InPlane at(index, H, W, by_rows, by_columns);
         const int h = at.row + ph, v = at.column + pw;
         const unsigned first = at.plane * (OH * OW);
         real sum = 0;
@@ -70,7 +70,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     adaptive_forward(const real *__restrict__ x, real *__restrict__ y, int *__restrict__ winner, BINS) {
     EACH(index, planes * OH * OW) {
-        const Place at(index, OW, OH, by_columns, by_rows);
+        const InPlane at(index, OH, OW, by_rows, by_columns);
         const int top = begin_of(at.row, OH, H), bottom = end_of(at.row, OH, H);
         const int left = begin_of(at.column, OW, W), right = end_of(at.column, OW, W);
         const real *image = x + at.plane * (H * W);
@@ -91,7 +91,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     adaptive_backward(const real *__restrict__ gy, const int *__restrict__ winner, real *__restrict__ gx,
                       BINS) {
     EACH(index, planes * H * W) {
-        const Place at(index, W, H, by_columns, by_rows);
+        const InPlane at(index, H, W, by_rows, by_columns);
         const int top = first_bin(at.row, OH, H), bottom = last_bin(at.row, OH, H);
         const int left = first_bin(at.column, OW, W), right = last_bin(at.column, OW, W);
         const int first = at.plane * (OH * OW);

@@ -29,13 +29,14 @@ struct Phase {
 
 // of a row's windows or a column's, and together of a pixel's, and of a tap.
 struct __align__(8) Window {
-    int at;            // where it begins in its image
-    unsigned has; //        bits 0 to 14: the rows of taps that are inside; bits 16 to 30: the columns
+    int at;       // where it begins in its image
+    unsigned has; // bits 0 to 14: the rows of taps that are inside; bits 16 to 30: the columns
 };
 struct __align__(8) Tap {
     int away;       // from where the window begins
-    unsigned needs; // the bits of its row and column; behind the last tap, up to a whole slice, one that none has
+    unsigned needs; // the bits of its row and its column
 };
+// Behind a phase's last tap, up to a whole slice, are some that need what no window has: bit 15.
 
 // The window of one pixel of a phase or plane, `plane` numbers further on in the source.
 __device__ __forceinline__ Window window_at(const Window *windows, int row, int rows, int column, int plane) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ def forward_tables(C: int, H: int, W: int, size: tuple[int, int], g: Window) -> 
     rows, columns = np.arange(OH) * g.stride[0] - top, np.arange(OW) * g.stride[1] - left
     windows = windows_of(rows, columns, positions, (H, W))
     phase = np.array([[0, C * KH * KW, 0, 0, OH, OW, 0, 0]])
-    return Tables(*map(on_gpu, (phase, taps, weights, windows)), 1, OH * OW)
+    return Tables(on_gpu(phase), on_gpu(taps), on_gpu(weights), on_gpu(windows), 1, OH * OW)
 
 
 @cuda_graphs.remembered
@@ -53,21 +54,22 @@ def input_tables(
     OC, C, KH, KW = w_shape
     channels = OC // g.groups
     found = phases(*x_size, *y_size, g)[1]
-    rows, tables = [], []
+    records, tables = [], []
     first_tap = first_window = 0
     for phase in found:
         taps, weights = taps_of(channels, phase.taps, y_size, KW, C * KH * KW)
-        windows = windows_of(*map(np.arange, phase.size), phase.taps, y_size)
-        rows.append((first_tap, channels * len(phase.taps), *phase.first, *phase.size, first_window, 0))
+        rows, columns = (np.arange(count) for count in phase.size)
+        windows = windows_of(rows, columns, phase.taps, y_size)
+        records.append((first_tap, channels * len(phase.taps), *phase.first, *phase.size, first_window, 0))
         tables.append((taps, weights, windows))
         first_tap, first_window = first_tap + len(taps), first_window + len(windows)
     most = max(phase.size[0] * phase.size[1] for phase in found)
-    joined = (np.concatenate(parts) for parts in zip(*tables, strict=True))
-    return Tables(*map(on_gpu, (np.array(rows), *joined)), len(found), most)
+    taps, weights, windows = (on_gpu(np.concatenate(parts)) for parts in zip(*tables, strict=True))
+    return Tables(on_gpu(np.array(records)), taps, weights, windows, len(found), most)
 
 
-Positions = Any
-"""(i, j, rows away, columns away) of the taps of one channel: a sequence of them."""
+Positions = Sequence[tuple[int, int, int, int]]
+"""(i, j, rows away, columns away) of the taps of one channel."""
 
 
 def taps_of(

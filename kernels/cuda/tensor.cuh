@@ -50,7 +50,8 @@ __device__ __forceinline__ void fetch_lines(unsigned (&r)[4], const unsigned *sl
     const int lane = threadIdx.x % 32;
     slice += lines_on<ALONG_K>(line);
     if (ALONG_K) {
-        int matrix = lane / 8, below = OF_B ? matrix / 2 : matrix % 2, deeper = OF_B ? matrix % 2 : matrix / 2;
+        int matrix = lane / 8;
+        int below = OF_B ? matrix / 2 : matrix % 2, deeper = OF_B ? matrix % 2 : matrix / 2;
         load_matrices(r, slice + place<SIDE, true>(lane % 8 + below * 8, word + deeper * 4));
     }
 #pragma unroll
@@ -133,16 +134,18 @@ struct From {
     bool valid;
 };
 
-// What is to be known of a k where numbers lie in lines: its part of the way to them, and whether there is such a k.
+// What is to be known of a k where numbers lie in lines: its part of the way to them, and whether there is one.
 struct Step {
     int away;
     bool there;
 };
-__device__ __forceinline__ From number_at(const float *x, int line, Step k) { return {x + (line + k.away), k.there}; }
+__device__ __forceinline__ From number_at(const float *x, int line, Step k) {
+    return {x + (line + k.away), k.there};
+}
 
 // What this thread brings of an operand's slices. Lines says where its numbers are: of_line(line) and of_k(k)
-// what is to be known of a line (of those of the block) and of a k, number(line, k) the rest. A thread brings the
-// same lines of all slices: it asks for them once.
+// what is to be known of a line (of those of the block) and of a k, number(line, k) the rest. A thread brings
+// the same lines of all slices: it asks for them once.
 template <int SIDE, bool ALONG_K, bool FOURS, class Lines> struct Operand {
     static constexpr int GROUP = FOURS ? 4 : 1, ACROSS = (ALONG_K ? WORDS : SIDE) / GROUP;
     static constexpr int STEP = THREADS / ACROSS, GROUPS = SIDE * WORDS / GROUP / THREADS;

@@ -14,16 +14,6 @@
     if (K)                                                                                                   \
     KH = KW = K, sh = sw = S, dh = dw = 1
 
-// Where a number of the result is.
-struct Place {
-    int plane, row, column;
-
-    __device__ __forceinline__ Place(int index, int columns, int rows, Divisor by_columns, Divisor by_rows) {
-        const int line = divide(index, by_columns);
-        plane = divide(line, by_rows), row = line - plane * rows, column = index - line * columns;
-    }
-};
-
 // Along one axis, from the pixel's side. A pixel is in few windows, and `p`, its place with padding counted,
 // says in which: window p / s is the last that may hold it, and the first is this many before that one.
 __device__ __forceinline__ int windows_before(int K_, int s, int d) { return (K_ - 1) * d / s; }

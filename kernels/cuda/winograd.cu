@@ -1,18 +1,18 @@
-// Winograd's convolution of 3×3 filters: a quarter of the multiplications (see kernels/winograd.py and, for how it
-// works, numba/winograd.py).
+// Winograd's convolution of 3×3 filters: a quarter of the multiplications (how it works tells
+// numba/winograd.py).
 //
-//     y  = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A           for each tile of M×M outputs, at POINTS×POINTS points
+//     y  = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A     for each tile of M×M outputs, at POINTS×POINTS points
 //     gx likewise, of gy and filters turned by half a turn
-//     gw = A₃ᵀ [ Σ_tiles (G₃ gy G₃ᵀ) ⊙ (Bᵀ x B) ] A₃   3×3 outputs: it is gy's tile that takes the filter's part
+//     gw = A₃ᵀ [ Σ_tiles (G₃ gy G₃ᵀ) ⊙ (Bᵀ x B) ] A₃     here it is gy's tile that takes the filter's part
 //
-// The sum is, for each of the 36 points, a product of two matrices, such as filters × channels and channels × tiles:
-// gemm.cu computes all of them in one launch. This file is the way there and back. A CPU transforms as many
-// tiles as its cache holds and multiplies them at once; here too, the launcher takes so many tiles at a time that
-// the values at the points, more than twice as many as pixels, mostly stay in the GPU's cache.
+// The sum is, for each of the 36 points, a product of two matrices, such as filters × channels and channels ×
+// tiles: gemm.cu computes all of them in one launch. This file is the way there and back. A CPU transforms as
+// many tiles as its cache holds and multiplies them at once; here too, the launcher takes so many tiles at a
+// time that the values at the points, more than twice as many as pixels, mostly stay in the GPU's cache.
 //
-// One thread transforms one tile. Neighbouring threads take neighbouring tiles, whose pixels are in the same cache
-// lines, and whose values at a point are neighbours in memory, as the product of matrices reads them. The matrices
-// of the algorithm are constants: what they hold of 0, 1 and −1 costs nothing, or an addition.
+// One thread transforms one tile. Neighbouring threads take neighbouring tiles, whose pixels are in the same
+// cache lines, and whose values at a point are neighbours in memory, as the product of matrices reads them.
+// The matrices of the algorithm are constants: what they hold of 0, 1 and −1 costs nothing, or an addition.
 #include "divide.cuh"
 #include "four.cuh"
 
@@ -20,7 +20,8 @@
 
 // y = m x mᵀ, for an m with OUT rows.
 template <int OUT, int IN>
-__device__ __forceinline__ void sandwich(const real (&m)[OUT][IN], const real (&x)[IN][IN], real (&y)[OUT][OUT]) {
+__device__ __forceinline__ void sandwich(const real (&m)[OUT][IN], const real (&x)[IN][IN],
+                                         real (&y)[OUT][OUT]) {
     real half[OUT][IN];
 #pragma unroll
     for (int i = 0; i < OUT; ++i)
@@ -44,11 +45,11 @@ __device__ __forceinline__ void sandwich(const real (&m)[OUT][IN], const real (&
         }
 }
 
-// values[point][row][k] = (G w Gᵀ)[point], of the filter for that row and k, which begins at row · apart_rows + k ·
-// apart_k; the gradient to the input takes it turned by half a turn.
+// values[point][row][k] = (G w Gᵀ)[point], of the filter for that row and k, which begins at row · apart_rows
+// + k · apart_k; the gradient to the input takes it turned by half a turn.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    filters(const real *__restrict__ w, real *__restrict__ values, int rows, int K, int apart_rows, int apart_k,
-            int turned) {
+    filters(const real *__restrict__ w, real *__restrict__ values, int rows, int K, int apart_rows,
+            int apart_k, int turned) {
     const int index = blockIdx.x * THREADS + threadIdx.x, row = index / K, k = index - row * K;
     if (row >= rows)
         return;
@@ -66,25 +67,24 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         values[point * rows * K + index] = at_points[point / POINTS][point % POINTS];
 }
 
-// What the launcher says of tiles: those from `first` on, `count` of them, and place for `pitch`; they are numbered
-// through all images, TH×TW of them in each.
+// What the launcher says of tiles: those from `first` on, `count` of them, and place for `pitch`; they are
+// numbered through all images, TH×TW of them in each.
 #define TILES int first, int count, int pitch, int TH, int TW, Divisor by_TW, Divisor by_TH
 
-// Where this thread's tile is. Beyond the last there are zeros, which sums over tiles are to contain.
+// This thread's tile. Beyond the last there are zeros, which sums over tiles are to contain.
 struct Tile {
-    int number, n, row, column;
-    bool inside;
+    const int number = blockIdx.x * THREADS + threadIdx.x;
+    const InPlane at; // of all tiles, each image's being a plane
+    const bool inside;
 
-    __device__ __forceinline__ Tile(TILES) : number(blockIdx.x * THREADS + threadIdx.x), inside(number < count) {
-        const int line = divide(first + number, by_TW);
-        n = divide(line, by_TH), row = line - n * TH, column = first + number - line * TW;
-    }
+    __device__ __forceinline__ Tile(TILES)
+        : at(first + number, TH, TW, by_TH, by_TW), inside(number < count) {}
 };
 
-// values[point][channel][tile] = (m x mᵀ)[point]. The tile begins at (h, v), of a plane of H×W numbers at `plane`.
+// values[point][channel][tile] = (m x mᵀ)[point]. The tile begins at (h, v) of a plane of H×W numbers.
 template <int SIDE>
-__device__ __forceinline__ void at_points(const real (&m)[POINTS][SIDE], const real *x, int plane, int h, int v, int H,
-                                          int W, bool inside, real *values, int apart) {
+__device__ __forceinline__ void at_points(const real (&m)[POINTS][SIDE], const real *x, int plane, int h,
+                                          int v, int H, int W, bool inside, real *values, int apart) {
     real pixels[SIDE][SIDE], results[POINTS][POINTS];
     x += plane + h * W + v;
 #pragma unroll
@@ -102,13 +102,14 @@ __device__ __forceinline__ void at_points(const real (&m)[POINTS][SIDE], const r
 
 // Of tiles of x: blockIdx.y is the channel.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    tiles(const real *__restrict__ x, real *__restrict__ values, int C, int H, int W, int top, int left, TILES) {
+    tiles(const real *__restrict__ x, real *__restrict__ values, int C, int H, int W, int top, int left,
+          TILES) {
     const Tile tile(first, count, pitch, TH, TW, by_TW, by_TH);
     const real BT[POINTS][POINTS] = OF_TILES;
     const int c = blockIdx.y;
     if (tile.number < pitch)
-        at_points(BT, x, (tile.n * C + c) * H * W, tile.row * M - top, tile.column * M - left, H, W, tile.inside,
-                  values + c * pitch + tile.number, C * pitch);
+        at_points(BT, x, (tile.at.plane * C + c) * H * W, tile.at.row * M - top, tile.at.column * M - left, H,
+                  W, tile.inside, values + c * pitch + tile.number, C * pitch);
 }
 
 // Of tiles of gy: blockIdx.y is the output channel.
@@ -118,18 +119,18 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const real G3[POINTS][M] = OF_GRADIENTS;
     const int oc = blockIdx.y;
     if (tile.number < pitch)
-        at_points(G3, gy, (tile.n * OC + oc) * OH * OW, tile.row * M, tile.column * M, OH, OW, tile.inside,
-                  values + oc * pitch + tile.number, OC * pitch);
+        at_points(G3, gy, (tile.at.plane * OC + oc) * OH * OW, tile.at.row * M, tile.at.column * M, OH, OW,
+                  tile.inside, values + oc * pitch + tile.number, OC * pitch);
 }
 
 // y = Aᵀ [products] A + b, clipped to low … high, for the same tiles. blockIdx.y is the output channel.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    outputs(const real *__restrict__ products, const real *__restrict__ b, real *__restrict__ y, int OC, int OH,
-            int OW, real low, real high, TILES) {
+    outputs(const real *__restrict__ products, const real *__restrict__ b, real *__restrict__ y, int OC,
+            int OH, int OW, real low, real high, TILES) {
     const Tile tile(first, count, pitch, TH, TW, by_TW, by_TH);
     if (!tile.inside)
         return;
-    const int oc = blockIdx.y, oh = tile.row * M, ow = tile.column * M;
+    const int oc = blockIdx.y, oh = tile.at.row * M, ow = tile.at.column * M;
     const real AT[M][POINTS] = OF_OUTPUTS;
     real results[POINTS][POINTS], pixels[M][M];
     products += oc * pitch + tile.number;
@@ -138,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         results[point / POINTS][point % POINTS] = *products;
     sandwich(AT, results, pixels);
     const real bias = b ? b[oc] : real(0);
-    y += ((tile.n * OC + oc) * OH + oh) * OW + ow;
+    y += ((tile.at.plane * OC + oc) * OH + oh) * OW + ow;
 #pragma unroll
     for (int i = 0; i < M; ++i, y += OW) {
         Four four;
@@ -161,7 +162,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// gw = A₃ᵀ [sums] A₃, for each of `filters` filters of one channel; there are sums of so many parts of the tiles.
+// gw = A₃ᵀ [sums] A₃, for each of `filters` filters of one channel; there are sums of several parts of tiles.
 extern "C" __global__ void __launch_bounds__(THREADS)
     weights(const real *__restrict__ sums, real *__restrict__ gw, int parts, int filters) {
     const int filter = blockIdx.x * THREADS + threadIdx.x;

@@ -45,7 +45,7 @@ def run(name: str, grid: int | tuple[int, ...], like: Any, args: tuple[Any, ...]
     launch(function(FILE, name, like.dtype, **CONSTANTS), grid, THREADS, args)
 
 
-def tiles_at_a_time(N: int, size: tuple[int, int], channels: int, itemsize: int) -> Iterator[tuple[Any, ...]]:
+def tiles_at_a_time(N: int, size: tuple[int, ...], channels: int, itemsize: int) -> Iterator[tuple[Any, ...]]:
     """What kernels are told of tiles of outputs, some at a time: the first, how many, a row's length, …"""
     TH, TW = blocks(size[0], M), blocks(size[1], M)
     most = max(FEWEST, CACHE // (POINTS * channels * itemsize))
@@ -63,7 +63,7 @@ def at_points(name: str, x: Any, tiles: tuple[Any, ...], *padding: int) -> Any:
     return values
 
 
-def convolution(x: Any, filters: Any, b: Any, padding: tuple, size: tuple[int, int], bounds: Any) -> Any:
+def convolution(x: Any, filters: Any, b: Any, padding: tuple, size: tuple[int, ...], bounds: Any) -> Any:
     """x (N, C, H, W) with filters at the points (POINTS, OC, C) -> (N, OC, *size)."""
     (N, C), OC = x.shape[:2], filters.shape[1]
     y = empty((N, OC, *size), like=x)
@@ -106,7 +106,7 @@ def grad_weight(gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> Any:
     (OC, C), (N, _, *size) = w_shape[:2], gy.shape
     (top, _), (left, _) = g.padding
     gy, x, gw = plain(gy), plain(x), empty(w_shape, like=gy)
-    every = list(tiles_at_a_time(N, (size[0], size[1]), C + OC, x.itemsize))
+    every = list(tiles_at_a_time(N, tuple(size), C + OC, x.itemsize))
     sums = empty((len(every), POINTS, OC, C), like=gy)
     for part, tiles in enumerate(every):
         values = at_points("gradients", gy, tiles), at_points("tiles", x, tiles, top, left)
@@ -115,7 +115,7 @@ def grad_weight(gy: Any, x: Any, w_shape: tuple[int, ...], g: Window) -> Any:
     return gw
 
 
-def pays(channels: int, outputs: int, size: tuple[int, int]) -> bool:
+def pays(channels: int, outputs: int, size: tuple[int, ...]) -> bool:
     """Whether fewer multiplications are worth two more trips to memory for each value at a point.
 
     To bring a number, or take it, is reckoned as 25 multiplications. On an H200, with the 67 Tflop/s and
