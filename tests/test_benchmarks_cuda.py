@@ -95,12 +95,12 @@ def test_layers(here, tmp_path, capsys):
         for part in ("forward", "grad_weight"):
             mine = [row for row in rows if (row["precision"], row["pass"]) == (precision, part)]
             algorithms = {row["algorithm"] for row in mine}
-            exact = {"naive", "shared", "tiled"} | ({"first"} if part == "forward" else set())
+            exact = {"naive", "shared", "tiled", "winograd"} | ({"first"} if part == "forward" else set())
             assert algorithms == {"auto"} | (exact if precision == "fp32" else {precision})
             for row in mine:
                 assert row["ms"] > 0 < row["gbs"]
                 assert row["of_gemm"] == pytest.approx(row["tflops"] / row["gemm"], rel=1e-4)
-                assert row["error"] < {"fp32": 1e-6, "tf32": 1e-3, "bf16": 1e-2, "fp16": 1e-3}[precision]
+                assert row["error"] < {"fp32": 3e-6, "tf32": 1e-3, "bf16": 1e-2, "fp16": 1e-3}[precision]
                 assert row["ran"].startswith("cuda:")
     assert "left out: PyTorch: describe: there is none" in capsys.readouterr().out
 
