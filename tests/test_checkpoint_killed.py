@@ -33,7 +33,7 @@ def small(num_classes: int = 10, in_channels: int = 1) -> nn.Module:
 
 run.SAVE_EVERY = 0.03  # so that many of the checkpoints lie in the middle of an epoch
 
-backend, where, number = sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1))
+backend, where, number, by = sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1)), int(sys.argv.pop(1))
 minicnn.use(backend=backend)
 if number:
     def strike(function, before):
@@ -42,7 +42,7 @@ if number:
             number -= 1
             if number == 0:
                 before(*arguments)
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), by)
             return function(*arguments)
         return call
     if where == "half":  # the file is half written
@@ -58,14 +58,14 @@ sys.exit(cli.main(sys.argv[1:]))
 class Child:
     """`minicnn train small` in a process of its own."""
 
-    def __init__(self, folder, *options, backend="numpy", epochs=12, kill=("never", 0)):
+    def __init__(self, folder, *options, backend="numpy", epochs=12, kill=("never", 0), by=signal.SIGKILL):
         where, number = kill
         arguments = ["train", "small", "--out", str(folder), "--no-plots", *options]
         if "--resume" not in options or not (folder / "checkpoint.safetensors").exists():
             arguments += ["--epochs", str(epochs), "--batch-size", "32", "--seed", "4"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", CHILD, backend, where, str(number), *arguments],
+            [sys.executable, "-u", "-c", CHILD, backend, where, str(number), str(int(by)), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -76,12 +76,12 @@ class Child:
         out, err = self.process.communicate(timeout=120)
         return self.process.returncode, out, err
 
-    def strike(self, seconds, number=signal.SIGKILL):
-        """Send a signal that long after training began."""
+    def strike(self, seconds):
+        """Kill it that long after training began."""
         while "seed 4" not in (line := self.process.stdout.readline()) and line:
             pass
         time.sleep(seconds)
-        self.process.send_signal(number)
+        self.process.kill()
         return self.wait()
 
 
@@ -167,7 +167,7 @@ def test_killed_at_many_random_moments(tmp_path, backend):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_the_very_step_and_says_how_to_go_on(tmp_path, unbroken, number):
     folder = tmp_path / "run"
-    code, _, err = Child(folder).strike(0.1, number)
+    code, _, err = Child(folder, kill=("whole", 4), by=number).wait()
     assert code == 1
     assert len(err.splitlines()) == 1
     assert f"minicnn train small --data digits --out {folder} --resume" in err
