@@ -6,7 +6,9 @@ from cases import DTYPES, conv, named, normal
 from emulator.use import cupy
 from test_cuda_conv import PARTS, compare, on_device, parts, sabotage, window
 
-from minicnn import kernels
+import minicnn as mc
+from minicnn import cuda_graphs, kernels
+from minicnn import functional as F
 from minicnn.kernels.cuda import gemm, winograd
 from minicnn.kernels.cuda.sources import source
 
@@ -113,3 +115,26 @@ def test_when_it_is_taken(cupy, setting, dtype, w, ran_by):
     with kernels.use("cuda", **setting), kernels.trace() as ran:
         parts(lambda *args: on_device(cupy, *args), arrays, g)
     assert ran == [(part, "cuda", name) for part, name in zip(PARTS, ran_by, strict=True)]
+
+
+def test_in_a_graph(cupy, monkeypatch):
+    """Several parts of the tiles, one after another, in memory that the graph uses again."""
+    monkeypatch.setattr(winograd, "CACHE", 0)
+    monkeypatch.setattr(winograd, "FEWEST", 7)
+    x, w = (mc.tensor(one, device="cuda", requires_grad=True) for one in CASES[0].arrays(np.float32)[:2])
+    gy = mc.tensor(normal("gy", (3, 70, 13, 17), np.float32), device="cuda")
+
+    def work():
+        x.grad = w.grad = None
+        F.conv2d(x, w, padding=1).backward(gy)
+        return (x.grad.sum(), w.grad.sum())
+
+    with kernels.use("cuda", conv2d="winograd"), kernels.trace() as ran:
+        work()
+        expected = x.grad.get(), w.grad.get()
+        graph = cuda_graphs.capture(work)
+    assert {one.algorithm for one in ran} == {"winograd"}
+    for _ in range(2):
+        graph.launch()
+        np.testing.assert_array_equal(x.grad.get(), expected[0])
+        np.testing.assert_array_equal(w.grad.get(), expected[1])
