@@ -56,6 +56,21 @@ def test_channels_in_parts(cupy, shape, dtype):
     assert {result.dtype for result in results} == {np.dtype(dtype)}
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_silu_on_the_same_trips(cupy, shape, dtype):
+    """As the reference has it of the two, one after the other."""
+    gy, x, _, w, b = arrays(shape, dtype)
+    z, mean, var, inverse = by_numpy("batch_norm.training", x, w, b, EPS)
+    expected = [by_numpy("silu.forward", z)[0], mean, var, inverse]
+    assert_close(kernel_on(cupy, "batch_norm.training_silu", x, w, b, EPS), expected, CLOSE[dtype])
+    (gz,) = by_numpy("silu.backward", gy, z)
+    expected = by_numpy("batch_norm.training_backward", gz, x, mean, inverse, w)
+    mean, inverse = mean.astype(dtype), inverse.astype(dtype)
+    found = kernel_on(cupy, "batch_norm.training_backward_silu", gy, x, mean, inverse, w, b)
+    assert_close(found, expected, 2 * CLOSE[dtype])
+
+
 def test_few_channels_are_cut_and_many_are_not(cupy):
     for shape, parts in (((64, 16, 32, 32), 16), ((32, 64, 112, 112), 16), ((32, 2048, 7, 7), 1)):
         like = cupy.empty((1,), np.float32)

@@ -9,6 +9,7 @@
 // each entry.
 #include "four.cuh"
 #include "grid.cuh"
+#include "logistic.cuh"
 
 template <class Formula, class... In>
 __device__ __forceinline__ void entry_by_entry(int size, real *__restrict__ y, Formula formula,
@@ -29,9 +30,6 @@ __device__ __forceinline__ void entry_by_entry(int size, real *__restrict__ y, F
         y[index] = formula(x[index]...);
     }
 }
-
-// 1 / (1 + e⁻ˣ). Where e⁻ˣ overflows to infinity, the quotient is 0, as it should be.
-__device__ __forceinline__ real logistic(real x) { return 1 / (1 + exp(-x)); }
 
 extern "C" __global__ void relu(const real *__restrict__ x, real *__restrict__ y, int size) {
     auto formula = [](real x) { return x <= 0 ? real(0) : x; }; // so that a NaN passes
@@ -90,16 +88,12 @@ extern "C" __global__ void sigmoid_backward(const real *__restrict__ gy, const r
 }
 
 extern "C" __global__ void silu(const real *__restrict__ x, real *__restrict__ y, int size) {
-    auto formula = [](real x) { return x * logistic(x); };
+    auto formula = [](real x) { return silu_of(x); };
     entry_by_entry(size, y, formula, x);
 }
 
-// The logistic is computed again rather than kept, as memory is slower than it.
 extern "C" __global__ void silu_backward(const real *__restrict__ gy, const real *__restrict__ x,
                                          real *__restrict__ gx, int size) {
-    auto formula = [](real gy, real x) {
-        real s = logistic(x);
-        return gy * (s + x * s * (1 - s));
-    };
+    auto formula = [](real gy, real x) { return gy * silu_slope(x); };
     entry_by_entry(size, gx, formula, gy, x);
 }

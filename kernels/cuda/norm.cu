@@ -1,9 +1,12 @@
 // Batch norm, with what often follows on the same trip to memory: the addition of a shortcut, and an
-// activation that clips.
+// activation that clips, or SiLU.
 //
 //     y = clip(w · x̂ + b + shortcut)        x̂ = (x − mean) · inverse        inverse = 1 / √(var + ε)
 //     gs = gy where low < y < high, else 0;  gb = Σ gs;  gw = Σ gs · x̂
 //     gx = w · inverse · (gs − gb / M − x̂ · gw / M),  in inference without the last two terms
+//
+// With SILU, y = z · σ(z) of what is called y above, and gs = gy times its slope at z, which is computed once
+// more from x.
 //
 // A channel is N rows of P numbers. Its M = N·P numbers are cut into parts of equal length, so that there are
 // blocks enough for the whole GPU even where channels are few: blockIdx.x is the channel, blockIdx.y the
@@ -22,6 +25,7 @@
 // channel's first: they mostly are of the deviation's size. Should the first be far off, the rest still
 // holds.
 #include "grid.cuh"
+#include "logistic.cuh"
 #include "reduce.cuh"
 
 #define NUMBERS 4
@@ -109,7 +113,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         parts[blockIdx.x * gridDim.y + blockIdx.y] = own;
 }
 
-// y = clip((x − mean) · scale + shift + shortcut). Not min and max: they would make a number of NaN.
+// y = clip((x − mean) · scale + shift + shortcut), or SiLU of that in place of clip. Not min and max: they would
+// make a number of NaN.
 __device__ __forceinline__ void normalise(const real *__restrict__ x, real mean, real scale, real shift,
                                           const real *__restrict__ shortcut, real low, real high,
                                           real *__restrict__ y, ROWS) {
@@ -122,7 +127,7 @@ __device__ __forceinline__ void normalise(const real *__restrict__ x, real mean,
         for (int i = 0; i < NUMBERS; ++i) {
             real value = (in[i] - mean) * scale + shift + more[i];
             value = value < low ? low : value;
-            in[i] = value > high ? high : value;
+            in[i] = SILU ? silu_of(value) : value > high ? high : value;
         }
         chunk.store(y, in);
     }
@@ -167,33 +172,46 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // Backward
 
-// What the activation passes on of gy: where it did not clip. Without y nothing was clipped.
-__device__ __forceinline__ void load_upstream(real (&g)[NUMBERS], const Chunk &chunk,
-                                              const real *__restrict__ gy, const real *__restrict__ y,
-                                              real low, real high) {
-    chunk.load(g, gy);
-    if (!y)
-        return;
+// How a channel's z follows from x: for the slope of SiLU, else not known.
+struct Line {
+    real mean, scale, shift;
+
+    __device__ __forceinline__ Line(real mean, const real *inverses, const real *w, const real *b)
+        : mean(mean), scale(SILU ? w[blockIdx.x] * inverses[blockIdx.x] : real(0)),
+          shift(SILU ? b[blockIdx.x] : real(0)) {}
+};
+
+// What the activation passes on of gy: what is beyond the end is 0. Without y nothing was clipped.
+__device__ __forceinline__ void load_upstream(real (&g)[NUMBERS], const real (&in)[NUMBERS],
+                                              const Chunk &chunk, const real *__restrict__ gy,
+                                              const real *__restrict__ y, real low, real high, Line line) {
     real results[NUMBERS];
-    chunk.load(results, y);
+    chunk.load(g, gy);
+    if (!SILU && y)
+        chunk.load(results, y);
 #pragma unroll
     for (int i = 0; i < NUMBERS; ++i)
-        g[i] = results[i] > low && results[i] < high ? g[i] : real(0);
+        if (SILU)
+            g[i] *= silu_slope((in[i] - line.mean) * line.scale + line.shift);
+        else if (y)
+            g[i] = results[i] > low && results[i] < high ? g[i] : real(0);
 }
 
 // Parts of Σ g and Σ g · (x − mean), where g is gy as the activation passes it on; that is gs, if there is
 // one.
 extern "C" __global__ void __launch_bounds__(THREADS)
     gradient_sums(const real *__restrict__ gy, const real *__restrict__ x, const real *__restrict__ means,
+                  const real *__restrict__ inverses, const real *__restrict__ w, const real *__restrict__ b,
                   const real *__restrict__ y, real low, real high, real *__restrict__ gs,
                   Sums *__restrict__ parts, ROWS) {
     __shared__ Sums of_warps[WARPS];
     const real mean = means[blockIdx.x];
+    const Line line(mean, inverses, w, b);
     Sums own = {};
     EACH_CHUNK(chunk) {
         real g[NUMBERS], in[NUMBERS];
         chunk.load(in, x);
-        load_upstream(g, chunk, gy, y, low, high);
+        load_upstream(g, in, chunk, gy, y, low, high, line);
         if (gs)
             chunk.store(gs, g);
 #pragma unroll
@@ -210,9 +228,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     training_gradient(const real *__restrict__ gy, const real *__restrict__ x,
                       const real *__restrict__ means, const real *__restrict__ inverses,
-                      const real *__restrict__ w, const real *__restrict__ y, real low, real high,
-                      const Sums *__restrict__ parts, int count, real *__restrict__ gx,
-                      real *__restrict__ gw, real *__restrict__ gb, ROWS) {
+                      const real *__restrict__ w, const real *__restrict__ b, const real *__restrict__ y,
+                      real low, real high, const Sums *__restrict__ parts, int count,
+                      real *__restrict__ gx, real *__restrict__ gw, real *__restrict__ gb, ROWS) {
     const int c = blockIdx.x;
     const Sums all = total_of_parts(parts + c * count, count);
     const real sum = from_first_lane(all.first), sum_x = from_first_lane(all.second);
@@ -221,10 +239,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         gw[c] = sum_x * inverse, gb[c] = sum;
     const real per_g = w[c] * inverse;
     const real per_x = -per_g * inverse * (sum_x * inverse / M), constant = -per_g * (sum / M);
+    const Line line(mean, inverses, w, b);
     EACH_CHUNK(chunk) {
         real g[NUMBERS], in[NUMBERS];
         chunk.load(in, x);
-        load_upstream(g, chunk, gy, y, low, high);
+        load_upstream(g, in, chunk, gy, y, low, high, line);
 #pragma unroll
         for (int i = 0; i < NUMBERS; ++i)
             in[i] = g[i] * per_g + (in[i] - mean) * per_x + constant;

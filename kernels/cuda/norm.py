@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Any, NamedTuple
 
 from minicnn.kernels.cuda.arrays import FREE, VECTOR, aligned, empty, plain
@@ -21,7 +22,8 @@ PACKS_OF_PART = 4 * THREADS  # at least: each block of the second kernel takes i
 MOST_PARTS = 32  # the lanes of a warp, which joins them
 
 for dtype, longest in VECTOR.items():
-    declare(FILE, [dtype], *({"V": V, "THREADS": THREADS} for V in (1, longest)))
+    for V, SILU in product((1, longest), (0, 1)):
+        declare(FILE, [dtype], {"V": V, "SILU": SILU, "THREADS": THREADS})
 
 
 class Rows(NamedTuple):
@@ -47,9 +49,9 @@ def rows(*arrays: Any) -> Rows:
     return Rows(V, N, C, P // V, blocks(packs, parts), parts)
 
 
-def run(name: str, r: Rows, dtype: Any, args: tuple) -> None:
+def run(name: str, r: Rows, dtype: Any, args: tuple, silu: bool = False) -> None:
     """Launch a kernel with a block for each part of each channel."""
-    kernel = function(FILE, name, dtype, V=r.V, THREADS=THREADS)
+    kernel = function(FILE, name, dtype, V=r.V, SILU=int(silu), THREADS=THREADS)
     launch(kernel, (r.C, r.parts), THREADS, (*args, r.N, r.C, r.P, r.of_part))
 
 
@@ -61,7 +63,7 @@ def numbers(dtype: Any, *values: float) -> tuple:
 @kernel("batch_norm.training", "cuda", "two_kernels")
 @kernel("batch_norm.training_clipped", "cuda", "two_kernels")
 def training(
-    x: Any, w: Any, b: Any, eps: float, shortcut: Any = None, bounds: tuple[float, float] = FREE
+    x: Any, w: Any, b: Any, eps: float, shortcut: Any = None, bounds: tuple = FREE, silu: bool = False
 ) -> tuple[Any, Any, Any, Any]:
     """x (N, C, …), w and b (C,), perhaps a shortcut like x -> y, mean, var and 1/√(var + ε)."""
     x, shortcut = plain(x), None if shortcut is None else plain(shortcut)
@@ -71,8 +73,14 @@ def training(
     parts = empty((r.C, r.parts, 3), like=x)
     run("moments", r, dtype, (x, parts))
     given = plain(w), plain(b), *numbers(dtype, eps), shortcut, *numbers(dtype, *bounds)
-    run("training", r, dtype, (x, parts, r.parts, *given, y, *statistics))
+    run("training", r, dtype, (x, parts, r.parts, *given, y, *statistics), silu)
     return y, *statistics
+
+
+@kernel("batch_norm.training_silu", "cuda", "two_kernels")
+def training_silu(x: Any, w: Any, b: Any, eps: float) -> tuple[Any, Any, Any, Any]:
+    """The same with SiLU after it."""
+    return training(x, w, b, eps, silu=True)
 
 
 @kernel("batch_norm.update", "cuda", "one_kernel")
@@ -82,7 +90,7 @@ def update(
     """Move the running statistics, unless None, in place: var is multiplied by ``unbiased``, M / (M − 1)."""
     steps = [0 if one is None else one.strides[0] // one.itemsize for one in (running_mean, running_var)]
     rest = numbers(mean.dtype, 1 - momentum, momentum, unbiased)
-    update = function(FILE, "update", mean.dtype, V=1, THREADS=THREADS)
+    update = function(FILE, "update", mean.dtype, V=1, SILU=0, THREADS=THREADS)
     args = plain(mean), plain(var), running_mean, running_var, *steps, *rest, mean.size
     launch(update, spread(mean.size, THREADS), THREADS, args)
 
@@ -112,17 +120,28 @@ def training_backward_clipped(
     gy: Any, x: Any, mean: Any, inverse_std: Any, w: Any, y: Any, bounds: tuple, to_shortcut: bool
 ) -> tuple[Any, ...]:
     """The gradients to x, w, b and the shortcut (or None) where the results y were clipped to the bounds."""
+    return backward(gy, x, mean, inverse_std, w, None, y, bounds, to_shortcut)
+
+
+@kernel("batch_norm.training_backward_silu", "cuda", "two_kernels")
+def training_backward_silu(gy: Any, x: Any, mean: Any, inverse_std: Any, w: Any, b: Any) -> tuple[Any, ...]:
+    """The gradients to x, w and b where SiLU came after it."""
+    return backward(gy, x, mean, inverse_std, w, plain(b), None, FREE, False)[:3]
+
+
+def backward(gy, x, mean, inverse_std, w, b, y, bounds, to_shortcut) -> tuple[Any, ...]:
+    """The gradients to x, w, b and the shortcut: after SiLU, if b is given, or where y was clipped."""
     gy, x, y, mean = plain(gy), plain(x), None if y is None else plain(y), plain(mean)
     gx, dtype = empty(x.shape, like=x), x.dtype
     gs = empty(x.shape, like=x) if to_shortcut else None
     r = rows(gy, x, y, gx, gs)
     gw, gb, parts = empty((r.C,), like=x), empty((r.C,), like=x), empty((r.C, r.parts, 2), like=x)
-    limits = numbers(dtype, *bounds)
-    run("gradient_sums", r, dtype, (gy, x, mean, y, *limits, gs, parts))
+    limits, line = numbers(dtype, *bounds), (mean, plain(inverse_std), plain(w), b)
+    run("gradient_sums", r, dtype, (gy, x, *line, y, *limits, gs, parts), b is not None)
     if to_shortcut:  # what was clipped is known from the first kernel
         gy, y = gs, None
-    given = gy, x, mean, plain(inverse_std), plain(w), y, *limits
-    run("training_gradient", r, dtype, (*given, parts, r.parts, gx, gw, gb))
+    given = gy, x, *line, y, *limits, parts, r.parts
+    run("training_gradient", r, dtype, (*given, gx, gw, gb), b is not None)
     return gx, gw, gb, gs
 
 
@@ -133,7 +152,8 @@ def inference_backward(gy: Any, x: Any, mean: Any, var: Any, w: Any, eps: float)
     gx = empty(x.shape, like=x)
     r = rows(gy, x, gx)
     gw, gb, parts = empty((r.C,), like=x), empty((r.C,), like=x), empty((r.C, r.parts, 2), like=x)
-    run("gradient_sums", r, dtype, (gy, x, plain(mean), None, *numbers(dtype, *FREE), None, parts))
+    line = plain(mean), None, None, None
+    run("gradient_sums", r, dtype, (gy, x, *line, None, *numbers(dtype, *FREE), None, parts))
     given = gy, plain(var), plain(w), *numbers(dtype, eps)
     run("inference_gradient", r, dtype, (*given, parts, r.parts, gx, gw, gb))
     return gx, gw, gb
