@@ -49,8 +49,11 @@ from benchmarks.workers import Worker
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 OF_THE_CPU = (
-    *("test_benchmarks", "test_cuda_on_cpu", "test_data", "test_download", "test_emulator", "test_house"),
-    *("test_idx", "test_loader", "test_mnist", "test_numba", "test_nvrtc", "test_sass", "test_threads"),
+    *("test_augment", "test_augment_command", "test_benchmarks", "test_benchmarks_training", "test_cifar"),
+    *("test_cuda_on_cpu", "test_data", "test_download", "test_emulator", "test_explain_browser"),
+    *("test_explain_network_browser", "test_folder", "test_house", "test_idx", "test_images", "test_loader"),
+    *("test_mnist", "test_numba", "test_nvrtc", "test_preprocess", "test_sass", "test_threads"),
+    *("test_weights_hostile", "test_weights_keras", "test_winograd", "test_workers"),
     "test_parity",  # which is a step of its own
 )
 TESTED = ("conv", "winograd", "linear", "tensor", "pool", "norm", "lrn", "cat", "optim")
@@ -74,7 +77,7 @@ def main(arguments: list[str]) -> None:
     given = parse_basic(made, arguments)
     names = chosen(STEPS, given.only)
     about = environment()
-    share = given.minutes * 60 / sum(STEPS[name].limit for name in STEPS)
+    share = given.minutes * 60 / sum(STEPS[name].limit for name in names)
     done: list[dict[str, Any]] = []
     with folder_for(given.out) as out:
         for name in names:
@@ -169,8 +172,11 @@ def follow(process: subprocess.Popen[bytes], log: Path, until: float) -> int | N
 
 
 def tests(quick: bool, out: Path) -> list[str]:
-    """The suite, but for what has nothing to do with the GPU."""
-    wanted = QUICK if quick else ["tests", *(f"--ignore=tests/{name}.py" for name in OF_THE_CPU)]
+    """The suite, but for what has nothing to do with the GPU: by several processes, most of whose time Python
+    takes, not the GPU."""
+    left_out = (f"--ignore=tests/{name}.py" for name in OF_THE_CPU)
+    processes = max(1, min(8, len(machine.cores()) // 2))
+    wanted = QUICK if quick else ["tests", *left_out, f"--numprocesses={processes}"]
     return [*PYTEST, *wanted, f"--junit-xml={out / 'logs' / 'tests.xml'}"]
 
 
