@@ -104,9 +104,9 @@ def test_where_it_pays(shape, size, expected):
         pytest.param({"precision": "tf32"}, np.float32, (48, 40, 3, 3), 3 * ["tf32"], id="tensor cores"),
         pytest.param({"forbid": "winograd"}, np.float32, (48, 40, 3, 3), 3 * ["tiled"], id="forbidden"),
         pytest.param({}, np.float32, (48, 40, 5, 5), 3 * ["tiled"], id="5x5"),
-        pytest.param(
-            {"precision": "bf16"}, np.float32, (48, 3, 3, 3), ["bf16", "naive", "bf16"], id="colours"
-        ),
+        pytest.param({"precision": "bf16"}, np.float32, (48, 3, 3, 3), ["first", "naive", "bf16"], id="rgb"),
+        pytest.param({"precision": "bf16"}, np.float32, (48, 3, 7, 7), ["bf16", "naive", "bf16"], id="7x7"),
+        pytest.param({}, np.float32, (48, 3, 7, 7), ["tiled", "naive", "tiled"], id="7x7, exact"),
     ],
 )
 def test_when_it_is_taken(cupy, setting, dtype, w, ran_by):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,20 @@ FEW_ROWS = 8
 """Below, even the smallest tile of conv_tiled.cu, of 32 rows, is mostly empty: more is lost than its
 registers save. A thread for each number of the result fetches every factor anew, but only those it needs."""
 
+SHORT = 100
+"""Terms of a sum for which tiles do not pay. Half of what the loop of first_layer.cu does is multiplying, and
+three quarters in a tile's: but that takes as long as for a hundred terms to find its place and store results."""
+
 
 @chooser("conv2d.forward", "cuda")
 @chooser("conv2d.forward_clipped", "cuda")
 def for_forward(x: Any, w: Any, b: Any, g: Window, *bounds: Any) -> list[str]:
     """What "auto" means for y, whose rows are output channels.
 
-    Images of few channels have a kernel of their own, slower than tensor cores, where these may be used.
+    Where there are few channels and sums are short, as in a first layer of 3×3, there is a kernel for that.
     """
     names = choose(x, w.shape, g, w.shape[0] // g.groups)
-    if first_layer.suits(x, w, b, g) and names[0] not in tensor.TILES:
+    if first_layer.suits(x, w, b, g) and math.prod(w.shape[1:]) <= SHORT:
         return ["first", *names]
     return with_fewer_products(names, x, w.shape, g, g.output_size(*x.shape[2:]))
 
