@@ -17,7 +17,7 @@ registers save. A thread for each number of the result fetches every factor anew
 
 SHORT = 100
 """Terms of a sum for which tiles do not pay. Half of what the loop of first_layer.cu does is multiplying, and
-three quarters in a tile's: but that takes as long as for a hundred terms to find its place and store results."""
+three quarters in a tile's; but a tile takes the time of a hundred terms to find its place and be stored."""
 
 
 @chooser("conv2d.forward", "cuda")
