@@ -89,6 +89,7 @@ def test_results_clipped_on_the_way(cupy, bounds):
         pytest.param((16, 16), (32, 32), False, id="ResNet-20's first: more memory than arithmetic"),
         pytest.param((32, 32), (16, 16), False, id="its second, by little"),
         pytest.param((64, 3), (224, 224), False, id="VGG's first"),
+        pytest.param((8192, 8192), (56, 56), False, id="more filters than kernels can count"),
         pytest.param((256, 256), (2, 2), False, id="a tile that is larger than the image"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from minicnn.kernels.cuda import gemm
 from minicnn.kernels.cuda.arrays import FREE, empty, plain
-from minicnn.kernels.cuda.compiling import blocks, declare, function, launch
+from minicnn.kernels.cuda.compiling import MOST_NUMBERS, blocks, declare, function, launch
 from minicnn.kernels.cuda.divide import divisor
 from minicnn.kernels.cuda.parts import add_parts
 from minicnn.kernels.geometry import Window
@@ -121,6 +121,8 @@ def pays(channels: int, outputs: int, size: tuple[int, ...]) -> bool:
     To bring a number, or take it, is reckoned as 25 multiplications. On an H200, with the 67 Tflop/s and
     4.8 TB/s of its data sheet, it takes the time of 28.
     """
+    if POINTS * channels * outputs > MOST_NUMBERS:  # of the filters at the points
+        return False
     tiles = blocks(size[0], M) * blocks(size[1], M)
     winograd = POINTS * tiles * (channels * outputs + 2 * 25 * (channels + outputs))
     return winograd < 9 * size[0] * size[1] * channels * outputs
