@@ -59,7 +59,7 @@ def _of_pairs(**constant: int) -> dict[Tile, float]:
         Tile(256, 128, 64, 64, **PAIRS, **constant): 5.0,
         Tile(128, 256, 64, 64, **PAIRS, **constant): 6.1,
         Tile(128, 128, 64, 32, **PAIRS, **constant): 7.5,  # more threads, as all hold numbers on their way
-        Tile(64, 128, 32, 32, **PAIRS, **constant, RESIDENT=2): 13.1,
+        Tile(64, 256, 32, 64, **PAIRS, **constant): 10.8,
         Tile(64, 64, 32, 32, **PAIRS, **constant, RESIDENT=3): 13.8,
     }
 
