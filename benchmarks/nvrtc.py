@@ -9,6 +9,7 @@ import ctypes
 import functools
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,15 +40,20 @@ class Needs(NamedTuple):
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiler, or None if the wheel is not installed."""
+    for path in in_wheels("*nvrtc*"):
+        if NAMES.fullmatch(path.name):
+            return ctypes.CDLL(str(path))
+    return None
+
+
+def in_wheels(pattern: str) -> Iterator[Path]:
+    """The files of such names in NVIDIA's wheels, later versions first."""
     try:
         spec = importlib.util.find_spec("nvidia")
     except ModuleNotFoundError:
-        return None
+        return
     for folder in (spec.submodule_search_locations if spec else None) or ():
-        for path in sorted(Path(folder).rglob("*nvrtc*"), reverse=True):
-            if NAMES.fullmatch(path.name):
-                return ctypes.CDLL(str(path))
-    return None
+        yield from sorted(Path(folder).rglob(pattern), reverse=True)
 
 
 def compiled(text: str, architecture: str) -> tuple[list[Needs], str]:

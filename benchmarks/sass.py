@@ -10,7 +10,6 @@ The disassembler comes from the wheel ``nvidia-cuda-nvdisasm``, or from a CUDA t
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -39,11 +38,9 @@ class Loop(NamedTuple):
 @functools.cache
 def disassembler() -> str | None:
     """Where nvdisasm is, or None."""
-    found = importlib.util.find_spec("nvidia")
-    for folder in (found.submodule_search_locations if found else None) or ():
-        for path in sorted(Path(folder).rglob("nvdisasm*"), reverse=True):
-            if path.stem == "nvdisasm" and path.is_file():
-                return str(path)
+    for path in nvrtc.in_wheels("nvdisasm*"):
+        if path.stem == "nvdisasm" and path.is_file():
+            return str(path)
     return shutil.which("nvdisasm")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,12 @@ class Window(NamedTuple):
             rows = slice(i * dh, i * dh + sh * (OH - 1) + 1, sh)
             for j in range(self.kernel[1]):
                 yield i, j, (rows, slice(j * dw, j * dw + sw * (OW - 1) + 1, sw))
+
+
+def window_of(arguments: Iterable[Any]) -> Window:
+    """The window among the arguments of a kernel."""
+    (window,) = (argument for argument in arguments if isinstance(argument, Window))
+    return window
 
 
 class Phase(NamedTuple):

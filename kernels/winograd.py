@@ -9,7 +9,7 @@ import functools
 from fractions import Fraction
 from typing import Any
 
-from minicnn.kernels.geometry import Window
+from minicnn.kernels.geometry import Window, window_of
 
 POINTS = (0, 1, -1, 2, -2)
 Matrix = tuple[tuple[Fraction, ...], ...]
@@ -59,5 +59,4 @@ def is_for(g: Window) -> bool:
 
 def suits(*arguments: Any) -> bool:
     """Whether this is for the arguments of a convolution's kernel."""
-    (g,) = (argument for argument in arguments if isinstance(argument, Window))
-    return is_for(g)
+    return is_for(window_of(arguments))

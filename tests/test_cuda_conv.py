@@ -11,6 +11,7 @@ from emulator.use import cupy
 from minicnn import kernels
 from minicnn.functional.conv import resolve_padding
 from minicnn.kernels.cuda import compiling, conv_tiled, depthwise, implicit, tables, tensor
+from minicnn.kernels.cuda.divide import divisor
 from minicnn.kernels.cuda.sources import source
 
 __all__ = ["cupy"]  # a fixture
@@ -324,6 +325,17 @@ def test_what_auto_chooses(cupy, w, groups, expected):
     with kernels.use("cuda"):
         clipped = on_device(cupy, "conv2d.forward_clipped", x, w, None, g, (0.0, np.inf))
     np.testing.assert_allclose(clipped, np.maximum(y, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 5, 7, 49, 224 * 224, 2**20, 2**30 + 1, 2**31 - 1])
+def test_division_by_a_multiplication(d):
+    """As divide() in divide.cuh has it, for the numbers where a quotient changes, and the largest."""
+    quotients = np.unique(np.linspace(0, (2**31 - 1) // d, 1000, dtype=np.int64))
+    n = np.concatenate([quotients * d, np.maximum(quotients * d - 1, 0), [2**31 - 1]]).astype(np.uint64)
+    by = divisor(d)
+    multiplier, shift = by & np.uint64(2**32 - 1), by >> np.uint64(32)
+    found = ((n * multiplier >> np.uint64(32)) + n) >> shift
+    np.testing.assert_array_equal(found, n // np.uint64(d))
 
 
 def sabotage(monkeypatch, change):

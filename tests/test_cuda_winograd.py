@@ -56,7 +56,7 @@ SWAPPED = "*values = results[point % POINTS][point / POINTS]"
     ("case", "right", "wrong"),
     [
         (CASES[0], "*values = results[point / POINTS][point % POINTS]", SWAPPED),
-        (CASES[0], "m[j][k] * half[i][k]", "m[j][k] * half[k][i]"),
+        (CASES[0], "m[i][k] * x[k][j]", "m[i][k] * x[k][COLUMNS - 1 - j]"),
         (CASES[0], "turned ? 8 - i * 3 - j", "turned ? i * 3 + j"),
         (CASES[0], "tile.at.row * M - top", "tile.at.row * M"),
         (CASES[0], "if (ow + j < OW)", "if (ow + j <= OW)"),

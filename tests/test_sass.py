@@ -3,14 +3,12 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are no part of the package
 
 from benchmarks import nvrtc, sass
 from minicnn.kernels.cuda import conv_tensor, conv_tiled, gemm, tensor
-from minicnn.kernels.cuda.divide import divisor
 from minicnn.kernels.cuda.sources import REAL, source
 
 pytestmark = pytest.mark.skipif(
@@ -75,14 +73,3 @@ def test_four_of_five_instructions_multiply(name):
     for loop in found:
         assert loop.multiplications >= large.BK * large.TM * large.TN
         assert loop.multiplications > 0.77 * loop.instructions
-
-
-@pytest.mark.parametrize("d", [1, 2, 3, 5, 7, 49, 224 * 224, 2**20, 2**30 + 1, 2**31 - 1])
-def test_division_by_a_multiplication(d):
-    """As divide() in divide.cuh has it, for the numbers where a quotient changes, and the largest."""
-    quotients = np.unique(np.linspace(0, (2**31 - 1) // d, 1000, dtype=np.int64))
-    n = np.concatenate([quotients * d, np.maximum(quotients * d - 1, 0), [2**31 - 1]]).astype(np.uint64)
-    by = divisor(d)
-    multiplier, shift = by & np.uint64(2**32 - 1), by >> np.uint64(32)
-    found = ((n * multiplier >> np.uint64(32)) + n) >> shift
-    np.testing.assert_array_equal(found, n // np.uint64(d))

@@ -24,7 +24,6 @@ struct Phase {
     int first_h, first_v; // of the result: its first row and column,
     int rows, columns;    // and how many of them, `apart_h` and `apart_v` from each other
     int first_window;     // its part of the table of windows: one for each row, then one for each column
-    int unused;
 };
 
 // of a row's windows or a column's, and together of a pixel's, and of a tap.

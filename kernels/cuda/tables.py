@@ -9,7 +9,7 @@ import numpy as np
 
 from minicnn import backend as devices
 from minicnn import cuda_graphs
-from minicnn.kernels.geometry import Window, phases
+from minicnn.kernels.geometry import Window, phases, window_of
 
 MOST_TAPS = 15  # along either axis: there is a bit for each, and one that no window has
 NEVER, COLUMNS = MOST_TAPS, MOST_TAPS + 1  # that bit, and the first of the columns'
@@ -29,8 +29,7 @@ class Tables(NamedTuple):
 
 def suits(*arguments: Any) -> bool:
     """Whether there is a bit for each row and column of the filters that a kernel is given."""
-    (g,) = (argument for argument in arguments if isinstance(argument, Window))
-    return max(g.kernel) <= MOST_TAPS
+    return max(window_of(arguments).kernel) <= MOST_TAPS
 
 
 @cuda_graphs.remembered
@@ -42,7 +41,7 @@ def forward_tables(C: int, H: int, W: int, size: tuple[int, int], g: Window) -> 
     taps, weights = taps_of(C, positions, (H, W), KW, KH * KW)
     rows, columns = np.arange(OH) * g.stride[0] - top, np.arange(OW) * g.stride[1] - left
     windows = windows_of(rows, columns, positions, (H, W))
-    phase = np.array([[0, C * KH * KW, 0, 0, OH, OW, 0, 0]])
+    phase = np.array([[0, C * KH * KW, 0, 0, OH, OW, 0]])
     return Tables(on_gpu(phase), on_gpu(taps), on_gpu(weights), on_gpu(windows), 1, OH * OW)
 
 
@@ -60,7 +59,7 @@ def input_tables(
         taps, weights = taps_of(channels, phase.taps, y_size, KW, C * KH * KW)
         rows, columns = (np.arange(count) for count in phase.size)
         windows = windows_of(rows, columns, phase.taps, y_size)
-        records.append((first_tap, channels * len(phase.taps), *phase.first, *phase.size, first_window, 0))
+        records.append((first_tap, channels * len(phase.taps), *phase.first, *phase.size, first_window))
         tables.append((taps, weights, windows))
         first_tap, first_window = first_tap + len(taps), first_window + len(windows)
     most = max(phase.size[0] * phase.size[1] for phase in found)

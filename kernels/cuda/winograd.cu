@@ -18,31 +18,29 @@
 
 #define POINTS (M + 2)
 
-// y = m x mᵀ, for an m with OUT rows.
-template <int OUT, int IN>
-__device__ __forceinline__ void sandwich(const real (&m)[OUT][IN], const real (&x)[IN][IN],
-                                         real (&y)[OUT][OUT]) {
-    real half[OUT][IN];
+// turned = (m x)ᵀ
+template <int OUT, int IN, int COLUMNS>
+__device__ __forceinline__ void multiply(const real (&m)[OUT][IN], const real (&x)[IN][COLUMNS],
+                                         real (&turned)[COLUMNS][OUT]) {
 #pragma unroll
     for (int i = 0; i < OUT; ++i)
 #pragma unroll
-        for (int j = 0; j < IN; ++j) {
-            half[i][j] = 0;
+        for (int j = 0; j < COLUMNS; ++j) {
+            turned[j][i] = 0;
 #pragma unroll
             for (int k = 0; k < IN; ++k)
                 if (m[i][k] != 0) // the compiler knows
-                    half[i][j] += m[i][k] * x[k][j];
+                    turned[j][i] += m[i][k] * x[k][j];
         }
-#pragma unroll
-    for (int i = 0; i < OUT; ++i)
-#pragma unroll
-        for (int j = 0; j < OUT; ++j) {
-            y[i][j] = 0;
-#pragma unroll
-            for (int k = 0; k < IN; ++k)
-                if (m[j][k] != 0)
-                    y[i][j] += m[j][k] * half[i][k];
-        }
+}
+
+// y = m x mᵀ, which is (m (m x)ᵀ)ᵀ.
+template <int OUT, int IN>
+__device__ __forceinline__ void sandwich(const real (&m)[OUT][IN], const real (&x)[IN][IN],
+                                         real (&y)[OUT][OUT]) {
+    real half[IN][OUT];
+    multiply(m, x, half);
+    multiply(m, half, y);
 }
 
 // values[point][row][k] = (G w Gᵀ)[point], of the filter for that row and k, which begins at row · apart_rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from minicnn.kernels.cuda import gemm
 from minicnn.kernels.cuda.arrays import FREE, empty, plain
@@ -45,21 +45,33 @@ def run(name: str, grid: int | tuple[int, ...], like: Any, args: tuple[Any, ...]
     launch(function(FILE, name, like.dtype, **CONSTANTS), grid, THREADS, args)
 
 
-def tiles_at_a_time(N: int, size: tuple[int, ...], channels: int, itemsize: int) -> Iterator[tuple[Any, ...]]:
-    """What kernels are told of tiles of outputs, some at a time: the first, how many, a row's length, …"""
+class Tiles(NamedTuple):
+    """What kernels are told of tiles of outputs, in C's order."""
+
+    first: int
+    number: int
+    pitch: int  # place for so many
+    TH: int  # of each image
+    TW: int
+    by_TW: Any
+    by_TH: Any
+
+
+def tiles_at_a_time(N: int, size: tuple[int, ...], channels: int, itemsize: int) -> Iterator[Tiles]:
+    """The tiles of N results of a size, as many at a time as are to be in the cache."""
     TH, TW = blocks(size[0], M), blocks(size[1], M)
     most = max(FEWEST, CACHE // (POINTS * channels * itemsize))
     for first in range(0, N * TH * TW, most):
         count = min(most, N * TH * TW - first)
         pitch = blocks(count, 4) * 4  # gemm.cu fetches four at once
-        yield first, count, pitch, TH, TW, divisor(TW), divisor(TH)
+        yield Tiles(first, count, pitch, TH, TW, divisor(TW), divisor(TH))
 
 
-def at_points(name: str, x: Any, tiles: tuple[Any, ...], *padding: int) -> Any:
+def at_points(name: str, x: Any, tiles: Tiles, *padding: int) -> Any:
     """(POINTS, C, pitch): the values at the points of such tiles of (N, C, H, W)."""
-    (_, C, H, W), pitch = x.shape, tiles[2]
-    values = empty((POINTS, C, pitch), like=x)
-    run(name, (blocks(pitch, THREADS), C), x, (x, values, C, H, W, *padding, *tiles))
+    _, C, H, W = x.shape
+    values = empty((POINTS, C, tiles.pitch), like=x)
+    run(name, (blocks(tiles.pitch, THREADS), C), x, (x, values, C, H, W, *padding, *tiles))
     return values
 
 
@@ -71,7 +83,7 @@ def convolution(x: Any, filters: Any, b: Any, padding: tuple, size: tuple[int, .
     (top, _), (left, _) = padding
     for tiles in tiles_at_a_time(N, size, C + OC, x.itemsize):
         products = gemm.products(filters, at_points("tiles", x, tiles, top, left))
-        run("outputs", (blocks(tiles[1], THREADS), OC), x, (products, b, y, OC, *size, *limits, *tiles))
+        run("outputs", (blocks(tiles.number, THREADS), OC), x, (products, b, y, OC, *size, *limits, *tiles))
     return y
 
 
